@@ -1,0 +1,38 @@
+# Every target makes the environment it needs: .venv, from the pins of requirements.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint smollm2 clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMP) ## Train, search and evaluate the embedded default; the last line is the JSON summary
+	@$(BIN)/python train.py && $(BIN)/python search.py && $(BIN)/python evaluate.py
+
+test: $(STAMP) ## Run the fast tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check style, types and import floors
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy src
+	@$(BIN)/lint-imports --no-logo
+
+smollm2: $(STAMP) ## Put SmolLM2-135M-Instruct into checkpoints/base
+	@$(BIN)/python scripts/get_smollm2.py
+
+clean: ## Remove the environment and the caches; checkpoints stay
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; call: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -r requirements.txt
+	$(BIN)/pip install --no-deps -e .
+	@touch $@

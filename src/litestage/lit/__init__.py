@@ -1,0 +1,1 @@
+"""Lightning and W&B: data, fine-tuning, callbacks, evaluation, tracking."""

@@ -1,0 +1,114 @@
+"""Plans compared on the test questions through `Trainer.test`: accuracy by vote, speed in paired, alternating repeats.
+
+Every batch of questions runs through every method before the next batch starts, in an order that rotates, so the
+machine's drift hits all methods alike. A second full depth is the A/A control: its speed-up shows the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+
+from litestage.config import EvaluateSettings
+from litestage.metrics import score, tokens_per_question
+from litestage.pipeline import Engine, run
+from litestage.plan import Plan
+from litestage.records import Attempt, Question
+from litestage.timing import spread
+
+BASELINE = "full depth"
+CONTROL = "full depth (control)"
+
+
+@dataclass
+class Tally:
+    """What one method did so far. `seconds[r]` is repeat `r` over all timed questions."""
+
+    plan: Plan
+    seconds: list[float]
+    greedy: list[Attempt] = field(default_factory=list)
+    sampled: list[Attempt] = field(default_factory=list)
+
+
+class StagedEvaluation(L.LightningModule):
+    """Runs every method on every test batch.
+
+    Args:
+        engine: the trained model and its stages.
+        methods: name -> plan; the first one is full depth, the baseline of all speed-ups.
+        settings: attempts, repeats, how many questions are timed.
+        seed: of the sampled attempts.
+    """
+
+    def __init__(self, engine: Engine, methods: Mapping[str, Plan], settings: EvaluateSettings, seed: int) -> None:
+        super().__init__()
+        self.engine, self.settings, self.seed = engine, settings, seed
+        self.tallies = {name: Tally(plan, [0.0] * settings.repeats) for name, plan in methods.items()}
+        self.questions: list[Question] = []
+        self.timed = 0
+
+    def test_step(self, batch: list[Question], batch_idx: int) -> None:
+        """Time greedy passes of all methods in turns, then sample the votes."""
+        room = (self.settings.timed_questions or len(self.questions) + len(batch)) - self.timed
+        timed = batch[: max(0, room)]
+        if batch_idx == 0:
+            for tally in self.tallies.values():
+                run(self.engine, batch, tally.plan)  # warm-up of full length
+        names = list(self.tallies)
+        for repeat in range(self.settings.repeats if timed else 1):
+            turn = (batch_idx + repeat) % len(names)
+            for name in names[turn:] + names[:turn]:
+                self._greedy(self.tallies[name], batch, timed, repeat)
+        self.timed += len(timed)
+        self.questions += batch
+        if self.settings.attempts > 1:
+            for name, tally in self.tallies.items():
+                if name != CONTROL:
+                    tally.sampled += run(self.engine, batch, tally.plan, self.settings.attempts, self.seed).attempts
+        for name, tally in self.tallies.items():
+            if name != CONTROL:
+                right = sum(a.answer == q.answer for a, q in zip(tally.greedy[-len(batch) :], batch, strict=True))
+                self.log(f"test/single_pass_accuracy/{name}", right / len(batch), batch_size=len(batch))
+
+    def _greedy(self, tally: Tally, batch: Sequence[Question], timed: Sequence[Question], repeat: int) -> None:
+        """One greedy pass; the first repeat answers the untimed rest as well."""
+        if timed:
+            result = run(self.engine, timed, tally.plan)
+            tally.seconds[repeat] += sum(usage.seconds for usage in result.usage.values())
+            if repeat == 0:
+                tally.greedy += result.attempts
+        if repeat == 0 and len(timed) < len(batch):
+            tally.greedy += run(self.engine, batch[len(timed) :], tally.plan).attempts
+
+    def methods(self) -> list[dict[str, Any]]:
+        """The `methods` of `results.json`, in order."""
+        return [self._method(name, tally) for name, tally in self.tallies.items()]
+
+    def _method(self, name: str, tally: Tally) -> dict[str, Any]:
+        baseline = self.tallies[BASELINE]
+        single = score(self.questions, tally.greedy)
+        sampled = self.tallies[BASELINE].sampled if name == CONTROL else tally.sampled
+        voted = score(self.questions, sampled) if sampled else single
+        tokens = tokens_per_question(tally.greedy, self.engine.stage_names)
+        ratios = [full / mine for full, mine in zip(baseline.seconds, tally.seconds, strict=True)]
+        seconds = spread(tally.seconds)["median"] / self.timed
+        timed_tokens = tokens_per_question(tally.greedy[: self.timed], self.engine.stage_names)
+        return {
+            "name": name,
+            "budgets": tally.plan.budgets,
+            "mean_full_layers": tally.plan.mean_full_layers,
+            "exit": any(stage.exit for stage in tally.plan.stages.values()),
+            "accuracy": voted.accuracy,
+            "accuracy_stderr": voted.stderr,
+            "n": voted.n,
+            "attempts": self.settings.attempts,
+            "single_pass_accuracy": single.accuracy,
+            "unparsed_rate": voted.unparsed_rate,
+            "seconds_per_question": seconds,
+            "ms_per_token": 1000 * seconds / max(sum(timed_tokens.values()), 1e-9),
+            "tokens_per_question": dict(tokens),
+            "speedup": spread(ratios),
+        }

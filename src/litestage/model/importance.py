@@ -1,0 +1,86 @@
+"""How much each sub-layer changes the residual stream: the ranking that decides what is skipped first.
+
+For a sub-layer with input x and output f(x), similarity = mean over prompts of the mean over prompt tokens of
+cos(x + f(x), x), in fp32, at prefill (LiteStage, step 1; AdaSkip). High similarity = little change = skipped first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from litestage.model.sublayers import Decoder
+
+FORMAT, VERSION = "litestage-importance", 1
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Similarity of every sub-layer per stage, `2L` numbers each, over `questions` questions."""
+
+    model: str
+    stages: Mapping[str, Sequence[float]]
+    questions: int
+
+    @property
+    def similarity(self) -> list[float]:
+        """Mean over the stages, every stage weighing the same."""
+        columns = zip(*self.stages.values(), strict=True)
+        return [sum(column) / len(self.stages) for column in columns]
+
+    @property
+    def order(self) -> list[int]:
+        """All sub-layers, most skippable first; ties go to attention, then to the lower block."""
+        similarity = self.similarity
+        return sorted(range(len(similarity)), key=lambda j: (-similarity[j], j % 2, j))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `importance.json`."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self.model,
+            "num_sublayers": len(self.similarity),
+            "stages": {n: {"similarity": list(s), "questions": self.questions} for n, s in self.stages.items()},
+            "similarity": self.similarity,
+            "order": self.order,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], source: str = "importance.json") -> Importance:
+        """Read what `to_json` wrote. Raises `ValueError` naming `source`."""
+        if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
+            raise ValueError(f"{source}: not a {FORMAT!r} file of version {VERSION}")
+        stages = {name: stage["similarity"] for name, stage in data["stages"].items()}
+        return cls(data["model"], stages, min(stage["questions"] for stage in data["stages"].values()))
+
+
+@torch.inference_mode()
+def prompt_similarity(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Similarity of every sub-layer on every prompt, `[prompts, 2L]`, fp32: the mean over the prompt's tokens.
+
+    Args:
+        decoder: the model.
+        prompts: token ids of one batch, any lengths; padding is left out of the mean.
+    """
+    width = max(len(p) for p in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    positions = torch.full((len(prompts), width), -1, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+        positions[row, : len(prompt)] = torch.arange(len(prompt))
+    ids, positions = ids.to(decoder.device), positions.to(decoder.device)
+    real = positions >= 0
+    means = torch.zeros(len(prompts), decoder.num_sublayers)
+
+    def observe(sublayer: int, before: Tensor, after: Tensor) -> None:
+        cosine = cosine_similarity(after.float(), before.float(), dim=-1).masked_fill(~real, 0.0)
+        means[:, sublayer] = (cosine.sum(1) / real.sum(1)).cpu()
+
+    decoder.hidden(ids, positions, decoder.new_cache(len(prompts), width), observe=observe)
+    return means

@@ -1,0 +1,165 @@
+"""The product of a search: which sub-layers each stage skips, and when it stops early.
+
+Block `j` of a decoder holds sub-layers `2j` (attention) and `2j + 1` (feed-forward).
+
+    plan = Plan.from_pretrained("checkpoints/miniworld/plan")
+    plan.stages["analyze"].skip        # (4, 9, 12)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMAT = "litestage-plan"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """Stop a row when the mean confidence of its last `window` tokens falls below `threshold`.
+
+    Confidence is the maximum softmax probability of the step that produced the token (LiteStage, step 3).
+    """
+
+    window: int = 5
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"exit window is {self.window}; it must be at least 1 token")
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"exit threshold is {self.threshold}; it is a probability, from 0 to 1")
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The skipped sub-layers of one stage (sorted) and its exit rule (`None`: run to the end)."""
+
+    skip: tuple[int, ...] = ()
+    exit: ExitRule | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Per stage the skipped sub-layers and the exit rule, and where the plan comes from."""
+
+    model: str
+    num_sublayers: int
+    stages: Mapping[str, StagePlan]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, stage in self.stages.items():
+            wrong = [j for j in stage.skip if not 0 <= j < self.num_sublayers]
+            if wrong:
+                raise ValueError(
+                    f"stage {name!r} skips sub-layers {wrong}; {self.model} has 0 to {self.num_sublayers - 1}"
+                )
+
+    @classmethod
+    def full_depth(cls, model: str, num_sublayers: int, stages: Iterable[str]) -> Plan:
+        """The plan that skips nothing and never exits early."""
+        return cls(model, num_sublayers, {name: StagePlan() for name in stages})
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Stage -> number of skipped sub-layers."""
+        return {name: len(stage.skip) for name, stage in self.stages.items()}
+
+    @property
+    def mean_full_layers(self) -> float:
+        """The papers' "# Skip": the mean over the stages, in full layers of two sub-layers."""
+        return sum(self.budgets.values()) / (2 * len(self.stages)) if self.stages else 0.0
+
+    def without_exit(self) -> Plan:
+        """The same skip sets with early exit switched off."""
+        stages = {name: StagePlan(stage.skip) for name, stage in self.stages.items()}
+        return Plan(self.model, self.num_sublayers, stages, self.provenance)
+
+    def check(self, model: str, num_sublayers: int, stages: Iterable[str]) -> None:
+        """Raise `ValueError` unless the plan was made for this model and these stages."""
+        if (self.model, self.num_sublayers) != (model, num_sublayers):
+            raise ValueError(
+                f"the plan was made for {self.model} ({self.num_sublayers} sub-layers) "
+                f"but the model is {model} ({num_sublayers} sub-layers); run search.py for this model"
+            )
+        if set(self.stages) != set(stages):
+            raise ValueError(f"the plan has stages {sorted(self.stages)}, the pipeline has {sorted(stages)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `plan.json`."""
+        stages = {}
+        for name, stage in self.stages.items():
+            rule = stage.exit
+            exit_ = None if rule is None else {"window": rule.window, "threshold": rule.threshold}
+            stages[name] = {"skip": list(stage.skip), "exit": exit_}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self.model,
+            "num_sublayers": self.num_sublayers,
+            "stages": stages,
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], source: str = "plan.json") -> Plan:
+        """Read what `to_json` wrote. Raises `ValueError` naming `source` and what is wrong."""
+        if data.get("format") != FORMAT or data.get("version") != VERSION:
+            found = f"{data.get('format')!r} version {data.get('version')!r}"
+            raise ValueError(f"{source}: found format {found}; this reads {FORMAT!r} version {VERSION}")
+        try:
+            stages = {
+                name: StagePlan(tuple(stage["skip"]), ExitRule(**stage["exit"]) if stage["exit"] else None)
+                for name, stage in data["stages"].items()
+            }
+            return cls(data["model"], data["num_sublayers"], stages, data.get("provenance", {}))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{source}: not a plan: {error!r}") from error
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `plan.json` and a short card `README.md` into `folder`; return the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        (folder / "README.md").write_text(self._card())
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Plan:
+        """Read a plan from `folder`. Raises `FileNotFoundError` or `ValueError`."""
+        path = Path(folder) / "plan.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no plan here; run search.py to make one")
+        try:
+            data = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
+        return cls.from_json(data, str(path))
+
+    def _card(self) -> str:
+        rows = []
+        for name, stage in self.stages.items():
+            rule = stage.exit
+            exit_ = f"mean of {rule.window} below {rule.threshold}" if rule else "none"
+            rows.append(f"| {name} | {len(stage.skip)} | {len(stage.skip) / 2:g} | {list(stage.skip)} | {exit_} |")
+        return "\n".join(
+            [
+                f"# Skip plan for {self.model}",
+                "",
+                f"{self.num_sublayers} sub-layers: block j holds 2j (attention) and 2j + 1 (feed-forward). "
+                "Skipped while decoding; every prompt is prefilled at full depth.",
+                "",
+                "| stage | skipped sub-layers | in full layers | which | early exit |",
+                "| --- | ---: | ---: | --- | --- |",
+                *rows,
+                "",
+            ]
+        )

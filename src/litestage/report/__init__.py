@@ -1,0 +1,1 @@
+"""Result files as a validated document, a table and figures."""

@@ -1,0 +1,108 @@
+"""Results and search profiles as terminal tables.
+
+An example:
+
+    show(results_table(read(Path("checkpoints/miniworld/results.json"), "results")))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """One row a method of a results document (see `schemas/results.schema.json`)."""
+    stages = list(results["methods"][0]["budgets"])
+    title = f"{results['run']}: {results['benchmark']}, {results['model']} ({results['num_sublayers']} sub-layers)"
+    table = Table(title=escape(title), caption=_caption(results), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", overflow="fold")
+    for header in (
+        "accuracy %\n± stderr",
+        "single\npass %",
+        "unparsed\n%",
+        "s /\nquestion",
+        "ms /\ntoken",
+        "tokens /\nquestion",
+        "speed-up\nmedian [low, high]",
+        "skipped\nsub-layers\n" + " / ".join(stages),
+        "skipped\nfull layers\n(mean)",
+    ):
+        table.add_column(escape(header), justify="right", overflow="fold")
+    for method in results["methods"]:
+        speedup = method["speedup"]
+        table.add_row(
+            escape(method["name"]),
+            f"{100 * method['accuracy']:.1f} ± {100 * method['accuracy_stderr']:.1f}",
+            f"{100 * method['single_pass_accuracy']:.1f}",
+            f"{100 * method['unparsed_rate']:.1f}",
+            f"{method['seconds_per_question']:.3g}",
+            f"{method['ms_per_token']:.3g}",
+            f"{sum(method['tokens_per_question'].values()):.1f}",
+            escape(f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}]"),
+            " / ".join(str(method["budgets"][stage]) for stage in stages),
+            f"{method['mean_full_layers']:.2f}",
+        )
+    return table
+
+
+def search_table(profile: Mapping[str, Any]) -> Table:
+    """One row a tried budget of a search profile, stage by stage; the chosen ones are marked."""
+    full = profile["full_depth"]
+    latency = sum(full["latency"].values())
+    caption = f"full depth: accuracy {100 * full['accuracy']:.1f} %, {latency:.3g} s / question; n = {full['n']}"
+    table = Table(
+        title=f"search: target accuracy {100 * profile['target']:.1f} %", caption=caption, box=box.SIMPLE_HEAD
+    )
+    table.add_column("stage", no_wrap=True)
+    for header in ("budget\nsub-layers", "budget\nfull layers", "accuracy\n%", "latency\ns / question"):
+        table.add_column(header, justify="right")
+    table.add_column("feasible")
+    table.add_column("chosen")
+    for stage in dict.fromkeys(trial["stage"] for trial in profile["trials"]):
+        for trial in sorted((t for t in profile["trials"] if t["stage"] == stage), key=lambda t: t["budget"]):
+            table.add_row(
+                stage,
+                str(trial["budget"]),
+                f"{trial['budget'] / 2:g}",
+                f"{100 * trial['accuracy']:.1f}",
+                f"{trial['latency']:.4g}",
+                "yes" if trial["feasible"] else "no",
+                "<- chosen" if trial["chosen"] else "",
+                style="bold" if trial["chosen"] else None,
+            )
+        table.add_section()
+    return table
+
+
+def show(table: Table, file: IO[str] | None = None) -> None:
+    """Print a table; into a file or a pipe as wide as it needs, since nothing there has a width."""
+    console = Console(file=file)
+    if not console.is_terminal:
+        console = Console(file=file, width=max(console.width, Console(width=1000).measure(table).maximum))
+    console.print(table)
+
+
+def span(values: Iterable[int]) -> str:
+    """`5` when all values are 5, else `3 to 5`."""
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    timing, where = results["timing"], results["environment"]
+    attempts = span(method["attempts"] for method in results["methods"])
+    caption = (
+        f"n = {span(method['n'] for method in results['methods'])} questions, attempts that vote: {attempts}, "
+        f"seed {results['seed']}. Timed: {timing['questions']} questions, repeats: {timing['repeats']}, "
+        f"batch size {timing['batch_size']}, {where['device']}, {where['dtype']}, threads: {where['threads']}. "
+        "Speed-up is against full depth in the same process."
+    )
+    if timing["control"]:
+        caption += f" '{timing['control']}' is full depth timed again: its distance from 1 is noise."
+    return escape(f"{caption} {timing['note']}".strip())

@@ -1,0 +1,169 @@
+"""Seconds from counted work: wall clocks of single trials are too noisy to choose budgets by.
+
+A decode step of r rows costs head(r) + kept attention x a(r) + kept feed-forward x f(r); prefill costs a constant per
+call and a constant per token. Both are calibrated once on the real engine, the fit's error is reported.
+
+    cost = calibrate(decoder, rows=64, prompt_tokens=100)
+    cost.decode_seconds(usage.trace.steps, skip={0, 2}) + cost.prefill_seconds(usage.trace)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from litestage.model.decode import Rules, Trace, decode, prefill
+from litestage.model.sublayers import Decoder
+from litestage.seeding import generator_of
+from litestage.timing import synchronize
+
+STEPS = 8
+"""Decode steps of one timing."""
+REPEATS = 3
+"""Timings of one point; their median counts."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Calibrated seconds.
+
+    `rows[i]` has the coefficients `steps[i]` = (head, attention, feed-forward) seconds; between them they are
+    interpolated. `prefill` = (seconds a call, seconds a token slot). `fit` holds relative errors.
+    """
+
+    num_sublayers: int
+    rows: Sequence[int]
+    steps: Sequence[tuple[float, float, float]]
+    prefill: tuple[float, float]
+    fit: Mapping[str, float]
+
+    def step_seconds(self, rows: int, skip: Collection[int] = ()) -> float:
+        """One decode step of `rows` rows without the sub-layers in `skip`."""
+        attention = self.num_sublayers // 2 - sum(j % 2 == 0 for j in skip)
+        ffn = self.num_sublayers // 2 - sum(j % 2 == 1 for j in skip)
+        head, a, f = (float(np.interp(rows, self.rows, column)) for column in zip(*self.steps, strict=True))
+        return head + attention * a + ffn * f
+
+    def decode_seconds(self, steps: Mapping[int, int], skip: Collection[int] = ()) -> float:
+        """Seconds of counted decode steps (rows -> steps)."""
+        return sum(count * self.step_seconds(rows, skip) for rows, count in steps.items())
+
+    def prefill_seconds(self, trace: Trace) -> float:
+        """Seconds of counted prefill."""
+        return self.prefill[0] * trace.prefill_calls + self.prefill[1] * trace.prefill_slots
+
+    def to_json(self) -> dict[str, Any]:
+        """What the search profile keeps of it."""
+        return {
+            "rows": list(self.rows),
+            "step_seconds": {
+                "head": [s[0] for s in self.steps],
+                "attention": [s[1] for s in self.steps],
+                "ffn": [s[2] for s in self.steps],
+            },
+            "prefill_seconds": {"call": self.prefill[0], "token": self.prefill[1]},
+            "fit": dict(self.fit),
+        }
+
+
+def calibrate(
+    decoder: Decoder, rows: int, prompt_tokens: int, progress: Callable[[int], None] | None = None
+) -> CostModel:
+    """Time the real engine at several batch sizes and skip sets, and fit the cost model.
+
+    Args:
+        decoder: the model, where and as it will run.
+        rows: the largest batch that will be decoded.
+        prompt_tokens: a typical prompt length.
+        progress: called with 1 after each of the `len(row_grid(rows))` batch sizes.
+    """
+    skips = _skip_sets(decoder.num_sublayers)
+    features = np.array([_kept(decoder.num_sublayers, skip) for skip in skips], dtype=float)
+    grid = row_grid(rows)
+    steps: list[tuple[float, float, float]] = []
+    errors: list[float] = []
+    calls: list[tuple[int, float]] = []
+    for count in grid:
+        prompts = _prompts(decoder, count, prompt_tokens)
+        seconds = []
+        for skip in skips:
+            rules = Rules(STEPS + 1, eos=(), skip=frozenset(skip))
+            seconds.append(_decode_seconds(decoder, prompts, rules))
+        y = np.array(seconds)
+        weights = 1 / y
+        fitted = np.linalg.lstsq(features * weights[:, None], y * weights, rcond=None)[0].clip(min=0)
+        steps.append((float(fitted[0]), float(fitted[1]), float(fitted[2])))
+        errors += list(np.abs(features @ fitted - y) / y)
+        calls += [(count * n, _prefill_seconds(decoder, [p[:n] for p in prompts])) for n in (8, prompt_tokens)]
+        if progress:
+            progress(1)
+    prefill_fit, prefill_errors = _fit_line(calls)
+    fit = {
+        "points": len(errors) + len(calls),
+        "decode_median_relative_error": float(median(errors)),
+        "decode_max_relative_error": float(max(errors)),
+        "prefill_median_relative_error": float(median(prefill_errors)),
+    }
+    return CostModel(decoder.num_sublayers, grid, steps, prefill_fit, fit)
+
+
+def row_grid(rows: int) -> list[int]:
+    """The calibrated batch sizes: 1, 4, 16, ... and `rows`."""
+    grid = [1]
+    while grid[-1] * 4 < rows:
+        grid.append(grid[-1] * 4)
+    return grid + [rows] * (rows > grid[-1])
+
+
+def _skip_sets(count: int) -> list[list[int]]:
+    """Full depth, no attention, no feed-forward, and halves: enough to tell the three coefficients apart."""
+    attention, ffn = list(range(0, count, 2)), list(range(1, count, 2))
+    return [[], attention, ffn, attention[::2] + ffn[::2], attention[::2], ffn[::2]]
+
+
+def _kept(count: int, skip: Sequence[int]) -> tuple[int, int, int]:
+    attention = count // 2 - sum(j % 2 == 0 for j in skip)
+    return 1, attention, count - len(skip) - attention
+
+
+def _prompts(decoder: Decoder, count: int, tokens: int) -> list[list[int]]:
+    generator = generator_of("calibration", count)
+    size = int(decoder.config.vocab_size)
+    return [torch.randint(0, size, (tokens,), generator=generator).tolist() for _ in range(count)]
+
+
+def _decode_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
+    """Median seconds of one decode step."""
+    filled = prefill(decoder, prompts, Trace())
+    run = lambda: decode(decoder, filled, range(len(prompts)), rules, Trace())  # noqa: E731
+    return _median_seconds(decoder, run) / STEPS
+
+
+def _prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> float:
+    return _median_seconds(decoder, lambda: prefill(decoder, prompts, Trace()))
+
+
+def _median_seconds(decoder: Decoder, work: Callable[[], object]) -> float:
+    work()  # warm-up
+    seconds = []
+    for _ in range(REPEATS):
+        synchronize(decoder.device)
+        start = time.perf_counter()
+        work()
+        synchronize(decoder.device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def _fit_line(points: Sequence[tuple[int, float]]) -> tuple[tuple[float, float], list[float]]:
+    """Least relative squares of seconds = constant + slope x tokens; both at least 0."""
+    x, y = np.array([p[0] for p in points], dtype=float), np.array([p[1] for p in points])
+    features = np.stack([np.ones_like(x), x], axis=1)
+    fitted = np.linalg.lstsq(features / y[:, None], np.ones_like(y), rcond=None)[0].clip(min=0)
+    return (float(fitted[0]), float(fitted[1])), list(np.abs(features @ fitted - y) / y)

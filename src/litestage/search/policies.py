@@ -1,0 +1,58 @@
+"""Ways to choose what is skipped, all behind one interface: a budget of sub-layers in, a plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from litestage.model.importance import Importance
+from litestage.plan import ExitRule, Plan, StagePlan
+
+
+class Policy(Protocol):
+    """A method that turns a budget into a plan."""
+
+    @property
+    def name(self) -> str:
+        """What results call the method."""
+        ...
+
+    def plan(self, budget: int) -> Plan:
+        """The plan that skips about `budget` sub-layers in every stage."""
+        ...
+
+
+def staged_plan(
+    importance: Importance, budgets: Mapping[str, int], exits: Mapping[str, ExitRule] | None = None
+) -> Plan:
+    """Skip the `budgets[stage]` most skippable sub-layers in each stage.
+
+    Raises:
+        ValueError: a budget is negative or larger than the number of sub-layers.
+    """
+    order = importance.order
+    for stage, budget in budgets.items():
+        if not 0 <= budget <= len(order):
+            raise ValueError(f"stage {stage!r}: budget {budget} is outside 0 to {len(order)} sub-layers")
+    exits = exits or {}
+    stages = {stage: StagePlan(tuple(order[:budget]), exits.get(stage)) for stage, budget in budgets.items()}
+    return Plan(importance.model, len(order), stages)
+
+
+@dataclass(frozen=True)
+class AdaSkip:
+    """One budget for every stage, by the importance ranking (AdaSkip, AAAI 2025; decode only)."""
+
+    importance: Importance
+    stages: Sequence[str]
+    name: str = "adaskip"
+
+    def plan(self, budget: int) -> Plan:
+        """The `budget` most skippable sub-layers, in every stage."""
+        return staged_plan(self.importance, dict.fromkeys(self.stages, budget))
+
+
+def nearest_budget(plan: Plan) -> int:
+    """The uniform budget, in sub-layers, nearest to a plan's mean."""
+    return round(2 * plan.mean_full_layers)

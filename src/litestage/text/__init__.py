@@ -1,0 +1,1 @@
+"""Questions, rationales, prompts, answers and votes: strings only."""

@@ -1,0 +1,71 @@
+"""The pipeline as data: prompts and training targets of a list of stages.
+
+render(question, stages, 1, {"recall": {"": "Metal conducts heat."}})  # {"A": "...For option A,", "B": ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from litestage.config import StageSettings
+from litestage.records import Question, Rationale, StageTexts
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training sequence: the loss is on `target` (and the end token) only."""
+
+    stage: str
+    prompt: str
+    target: str
+
+
+def finish(text: str) -> str:
+    """Strip a stage's output and append a full stop unless it ends in one or in a quotation mark."""
+    text = text.strip()
+    return text if text.endswith((".", '"', "'")) else text + "."
+
+
+def render(question: Question, stages: Sequence[StageSettings], index: int, earlier: StageTexts) -> dict[str, str]:
+    """Prompts of stage `index` for one question: option label -> prompt, or `{"": prompt}` without fan-out.
+
+    Args:
+        question: the question.
+        stages: the whole pipeline.
+        index: which of its stages.
+        earlier: the outputs of every stage before it.
+    """
+    stage = stages[index]
+    fields = {"question": question.text, "options": " ".join(f"({k}) {v}" for k, v in question.options.items())}
+    for before in stages[:index]:
+        fields[before.name] = _join(question, before, earlier[before.name])
+    if not stage.fans_out:
+        return {"": stage.prompt.format(**fields)}
+    return {
+        label: stage.prompt.format(**fields, label=label, option=option, cue=_cue(stage, label, option))
+        for label, option in question.options.items()
+    }
+
+
+def examples(question: Question, rationale: Rationale, stages: Sequence[StageSettings]) -> Iterator[Example]:
+    """The training sequences of one question, stage by stage. Raises `ValueError` when the rationale lacks one."""
+    for index, stage in enumerate(stages):
+        for label, prompt in render(question, stages, index, rationale.texts).items():
+            written = rationale.texts.get(stage.name, {}).get(label)
+            if written is None and "{rationale}" in stage.target:
+                raise ValueError(f"question {question.id}: no rationale for stage {stage.name!r} {label}".rstrip())
+            rest = {"answer": question.answer, "label": label, "option": question.options.get(label, "")}
+            target = stage.target.format(rationale=finish(written) if written else "", **rest)
+            yield Example(stage.name, prompt, target)
+
+
+def _cue(stage: StageSettings, label: str, option: str) -> str:
+    return stage.cue.format(label=label, option=option)
+
+
+def _join(question: Question, stage: StageSettings, texts: Mapping[str, str]) -> str:
+    """One stage's outputs as a later prompt reads them."""
+    if not stage.fans_out:
+        return finish(texts[""])
+    return " ".join(f"{_cue(stage, k, v)} {finish(texts[k])}" for k, v in question.options.items())

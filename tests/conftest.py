@@ -1,0 +1,101 @@
+"""Seeded tiny models of every supported architecture, made in code: random weights, no download."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from litestage.config import ReasoningSettings, TinySettings, three_stages
+from litestage.model.sublayers import Decoder
+from litestage.model.tiny import tiny_tokenizer
+from litestage.pipeline import Engine
+from litestage.records import Question, Rationale
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
+VOCABULARY = 300
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+    "pad_token_id": 1,
+    "dtype": "float32",
+}
+
+
+def make_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.Module:
+    """A random model whose logits are spread widely enough that greedy decoding has no near-ties."""
+    shape = {**SHAPE, **changes}
+    torch.manual_seed(seed)
+    match architecture:
+        case "llama":
+            return LlamaForCausalLM(LlamaConfig(**shape)).eval()
+        case "qwen2":
+            return Qwen2ForCausalLM(Qwen2Config(**shape)).eval()
+        case "qwen3":
+            return Qwen3ForCausalLM(Qwen3Config(head_dim=16, **shape)).eval()
+        case "mistral":
+            # A window shorter than the test prompts, so that it matters.
+            return MistralForCausalLM(MistralConfig(sliding_window=6, **shape)).eval()
+    raise ValueError(architecture)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    return make_model(request.param)
+
+
+@pytest.fixture
+def questions() -> list[Question]:
+    things = ["a nail", "a wool sock", "a log", "a mirror", "a paper map", "a rubber boot"]
+    out = []
+    for i in range(5):
+        options = {label: things[(i + j) % len(things)] for j, label in enumerate("ABCD"[: 2 + i % 3])}
+        out.append(Question(f"q{i}", "Which of these floats?" + " Look well." * i, options, "A"))
+    return out
+
+
+@pytest.fixture
+def rationales(questions: list[Question]) -> list[Rationale]:
+    return [
+        Rationale(
+            q.id, {"recall": {"": "Wood floats."}, "analyze": {k: f"{v} is a thing." for k, v in q.options.items()}}
+        )
+        for q in questions
+    ]
+
+
+@pytest.fixture
+def engine(model: torch.nn.Module, questions: list[Question]) -> Engine:
+    """The three stages, short, on a random model: its outputs are noise, but always the same noise."""
+    texts = [q.text + " ".join(q.options.values()) for q in questions]
+    tokenizer = tiny_tokenizer(texts, VOCABULARY)
+    stages = three_stages()
+    for stage in stages:
+        stage.max_new_tokens = 8
+    return Engine(Decoder(model), tokenizer, ReasoningSettings(stages=stages, batch_size=3), "random")
+
+
+@pytest.fixture
+def tiny() -> TinySettings:
+    return TinySettings(blocks=2, hidden=32, heads=2, ffn=48, vocabulary=VOCABULARY)

@@ -1,0 +1,154 @@
+"""Good documents of every format, made in code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+STAGES = ("recall", "analyze", "summarize")
+SUBLAYERS = 16
+
+METHODS: tuple[tuple[str, tuple[int, int, int], float, tuple[float, float, float], bool], ...] = (
+    ("full depth", (0, 0, 0), 0.66, (1.0, 1.0, 1.0), False),
+    ("full depth (control)", (0, 0, 0), 0.66, (0.97, 1.004, 1.03), False),
+    ("litestage", (4, 6, 2), 0.652, (1.27, 1.31, 1.36), True),
+    ("litestage without exit", (4, 6, 2), 0.654, (1.22, 1.26, 1.30), False),
+    ("adaskip", (4, 4, 4), 0.58, (1.02, 1.08, 1.14), False),
+)
+
+
+def _method(
+    name: str, budgets: tuple[int, ...], accuracy: float, speed: tuple[float, ...], exits: bool
+) -> dict[str, Any]:
+    low, median, high = speed
+    return {
+        "name": name,
+        "budgets": dict(zip(STAGES, budgets, strict=True)),
+        "mean_full_layers": sum(budgets) / 6,
+        "accuracy": accuracy,
+        "accuracy_stderr": math.sqrt(accuracy * (1 - accuracy) / 500),
+        "n": 500,
+        "single_pass_accuracy": accuracy - 0.031,
+        "unparsed_rate": 0.012,
+        "attempts": 10,
+        "seconds_per_question": 0.4187 / median,
+        "ms_per_token": 5.25 / median,
+        "tokens_per_question": {"recall": 12.5, "analyze": 61.25, "summarize": 8.0},
+        "speedup": {"median": median, "low": low, "high": high},
+        "exit": exits,
+    }
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """Five methods on one benchmark."""
+    return {
+        "format": "litestage-results",
+        "version": 1,
+        "run": "miniworld",
+        "model": "tiny",
+        "num_sublayers": SUBLAYERS,
+        "benchmark": "miniworld",
+        "seed": 0,
+        "methods": [_method(*method) for method in METHODS],
+        "timing": {
+            "repeats": 3,
+            "questions": 64,
+            "batch_size": 16,
+            "control": "full depth (control)",
+            "note": "paired",
+        },
+        "environment": {
+            "python": "3.11.2",
+            "torch": "2.13.0",
+            "transformers": "5.23.0",
+            "lightning": None,
+            "litestage": "0.1.0",
+            "platform": "Linux x86_64",
+            "device": "cpu",
+            "threads": 2,
+            "dtype": "float32",
+            "git": None,
+            "date": "2026-01-31T12:00:00+00:00",
+            "command": "evaluate.py --config configs/miniworld.yaml",
+        },
+    }
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    """Three stages, one of which exits early."""
+    return {
+        "format": "litestage-plan",
+        "version": 1,
+        "model": "tiny",
+        "num_sublayers": SUBLAYERS,
+        "stages": {
+            "recall": {"skip": [2, 5, 9, 15], "exit": {"window": 5, "threshold": 0.5}},
+            "analyze": {"skip": [2, 5], "exit": None},
+            "summarize": {"skip": [], "exit": None},
+        },
+        "provenance": {"eps": 0.01},
+    }
+
+
+@pytest.fixture
+def importance() -> dict[str, Any]:
+    """A made-up similarity that differs by stage."""
+
+    def similarity(shift: float) -> list[float]:
+        return [0.8 + 0.15 * math.sin(0.7 * j + shift) + 0.03 * (j % 2) for j in range(SUBLAYERS)]
+
+    stages: dict[str, Any] = {
+        name: {"similarity": similarity(0.2 * i), "questions": 50} for i, name in enumerate(STAGES)
+    }
+    mean = [sum(stage["similarity"][j] for stage in stages.values()) / 3 for j in range(SUBLAYERS)]
+    return {
+        "format": "litestage-importance",
+        "version": 1,
+        "model": "tiny",
+        "num_sublayers": SUBLAYERS,
+        "stages": stages,
+        "similarity": mean,
+        "order": sorted(range(SUBLAYERS), key=lambda j: -mean[j]),
+    }
+
+
+@pytest.fixture
+def profile() -> dict[str, Any]:
+    """Three stages, five budgets each; two of five are feasible and budget 2 is chosen."""
+    trials = []
+    chosen = dict.fromkeys(STAGES, 0)
+    latency = 0.42
+    for place, stage in enumerate(("analyze", "recall", "summarize")):
+        for step, loss in enumerate((0.0, 0.004, 0.03, 0.11, 0.3)):
+            budgets = {**chosen, stage: 2 * step}
+            trials.append(
+                {
+                    "stage": stage,
+                    "budget": 2 * step,
+                    "budgets": budgets,
+                    "accuracy": 0.66 - loss - 0.002 * place,
+                    "latency": latency - 0.02 * step + (0.09 if step == 4 else 0.0),
+                    "measured_seconds": None if step % 2 else 13.5,
+                    "tokens": {"recall": 12.5, "analyze": 61.25, "summarize": 8.0},
+                    "feasible": step < 2,
+                    "chosen": step == 1,
+                }
+            )
+        chosen[stage] = 2
+        latency -= 0.02
+    return {
+        "format": "litestage-search",
+        "version": 1,
+        "target": 0.65,
+        "full_depth": {
+            "accuracy": 0.66,
+            "latency": {"recall": 0.09, "analyze": 0.27, "summarize": 0.06},
+            "n": 200,
+        },
+        "trials": trials,
+        "cost_model": {"ms_per_sublayer": 0.12},
+    }

@@ -1,0 +1,130 @@
+"""Good documents pass; broken ones are refused with their path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litestage.plan import ExitRule, Plan, StagePlan
+from litestage.report.schema import NAMES, read, validate
+
+Document = dict[str, Any]
+
+
+def _set(*path: str | int, to: Any) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = to
+
+    return change
+
+
+def _drop(*path: str | int) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+
+    return change
+
+
+BROKEN: list[tuple[str, Callable[[Document], None], list[str]]] = [
+    ("results", _set("version", to=2), ["$.version", "1"]),
+    ("results", _set("format", to="other"), ["$.format", "litestage-results"]),
+    ("results", _set("methods", 2, "accuracy", to=62.8), ["$.methods[2].accuracy", "62.8", "0 to 1"]),
+    ("results", _set("methods", 1, "attempts", to="ten"), ["$.methods[1].attempts", "'ten'", "integer"]),
+    ("results", _set("methods", 0, "exit", to=1), ["$.methods[0].exit"]),
+    ("results", _drop("methods", 3, "n"), ["$.methods[3]", "'n'", "required"]),
+    ("results", _set("methods", 0, "colour", to="red"), ["$.methods[0]", "'colour'", "accuracy_stderr"]),
+    ("results", _set("methods", to=[]), ["$.methods"]),
+    ("results", _drop("methods", 0), ["$.methods", "'full depth'"]),
+    ("results", _set("methods", 4, "name", to="litestage"), ["$.methods[4].name", "twice"]),
+    ("results", _set("methods", 2, "budgets", "recall", to=17), ["$.methods[2].budgets.recall", "17", "16"]),
+    ("results", _set("methods", 2, "tokens_per_question", to={"recall": 1.0}), ["tokens_per_question", "summarize"]),
+    ("results", _set("methods", 2, "speedup", "low", to=9.0), ["$.methods[2].speedup", "low <= median <= high"]),
+    ("results", _set("methods", 2, "ms_per_token", to=float("nan")), ["$.methods[2].ms_per_token", "finite"]),
+    ("results", _set("timing", "control", to="nobody"), ["$.timing.control", "'nobody'", "adaskip"]),
+    ("results", _set("environment", "git", to="main"), ["$.environment.git", "'main'", "hexadecimal"]),
+    ("plan", _set("stages", "recall", "exit", "threshold", to=1.5), ["$.stages.recall.exit.threshold", "1.5"]),
+    ("plan", _drop("stages", "analyze", "exit"), ["$.stages.analyze", "'exit'"]),
+    ("plan", _set("stages", "analyze", "skip", to=[3, 3]), ["$.stages.analyze.skip"]),
+    ("plan", _set("stages", "analyze", "skip", to=[16]), ["$.stages.analyze.skip", "16", "0 to 15"]),
+    ("importance", _set("similarity", to=[0.5]), ["$.similarity", "has 1 values", "16"]),
+    ("importance", _set("similarity", 3, to=1.5), ["$.similarity[3]", "1.5"]),
+    ("importance", _set("order", 0, to=99), ["$.order", "0 to 15"]),
+    ("importance", _set("stages", "recall", "questions", to=0), ["$.stages.recall.questions", "1 or more"]),
+    ("search", _set("trials", 0, "latency", to=-1.0), ["$.trials[0].latency", "-1.0"]),
+    ("search", _set("trials", 0, "stage", to="guess"), ["$.trials[0].stage", "'guess'", "analyze"]),
+    ("search", _set("trials", 1, "budget", to=7), ["$.trials[1].budget", "7"]),
+    ("search", _set("trials", 1, "feasible", to="yes"), ["$.trials[1].feasible", "'yes'"]),
+    ("search", _set("cost_model", to=[]), ["$.cost_model", "object"]),
+]
+
+
+@pytest.fixture
+def documents(results: Document, plan: Document, importance: Document, profile: Document) -> dict[str, Document]:
+    """Format -> a good document of it."""
+    return {"results": results, "plan": plan, "importance": importance, "search": profile}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_good_documents_pass_also_after_json(name: str, documents: dict[str, Document]) -> None:
+    validate(documents[name], name)
+    validate(json.loads(json.dumps(documents[name])), name)
+
+
+@pytest.mark.parametrize(("name", "change", "words"), BROKEN)
+def test_broken_documents_are_refused_by_path(
+    name: str, change: Callable[[Document], None], words: list[str], documents: dict[str, Document]
+) -> None:
+    change(documents[name])
+    with pytest.raises(ValueError, match=rf"^{name}: \$.*allowed: ") as error:
+        validate(documents[name], name)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_of_a_format_is_required(name: str, documents: dict[str, Document]) -> None:
+    for field in documents[name]:
+        rest = {key: value for key, value in documents[name].items() if key != field}
+        with pytest.raises(ValueError, match=f"'{field}' is a required property"):
+            validate(rest, name)
+
+
+def test_a_long_wrong_value_is_cut_short(results: Document) -> None:
+    results["run"] = list(range(5000))
+    with pytest.raises(ValueError, match=r"\$\.run") as error:
+        validate(results, "results")
+    assert len(str(error.value)) < 400
+
+
+def test_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'journal'.*results, plan, importance, search"):
+        validate({}, "journal")
+
+
+def test_what_a_plan_writes_is_a_plan() -> None:
+    stages = {"recall": StagePlan((1, 4), ExitRule()), "summarize": StagePlan()}
+    validate(Plan("tiny", 16, stages, {"seed": 0}).to_json(), "plan")
+
+
+def test_read_returns_the_document_and_names_the_file(tmp_path: Path, plan: Document) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(FileNotFoundError, match=r"plan\.json"):
+        read(path, "plan")
+    path.write_text(json.dumps(plan))
+    assert read(path, "plan") == plan
+    path.write_text('{\n"format": ,')
+    with pytest.raises(ValueError, match=r"plan\.json: line 2: not JSON"):
+        read(path, "plan")
+    path.write_text(json.dumps({**plan, "num_sublayers": 0}))
+    with pytest.raises(ValueError, match=r"plan\.json: plan: \$\.num_sublayers"):
+        read(path, "plan")

@@ -1,0 +1,64 @@
+"""The tables hold the numbers, with their units."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.table import Table
+
+from litestage.report.table import results_table, search_table, show, span
+
+
+def _lines(table: Table) -> list[str]:
+    file = io.StringIO()
+    show(table, file)
+    return file.getvalue().splitlines()
+
+
+def _row(lines: list[str], start: str) -> list[str]:
+    found = [line.split() for line in lines if line.strip().startswith(start)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_results_row_holds_every_value(results: dict[str, Any]) -> None:
+    row = " ".join(_row(_lines(results_table(results)), "litestage  "))
+    assert row == "litestage 65.2 ± 2.1 62.1 1.2 0.32 4.01 81.8 1.31 [1.27, 1.36] 4 / 6 / 2 2.00"
+
+
+def test_one_results_row_a_method_and_both_units(results: dict[str, Any]) -> None:
+    table = results_table(results)
+    assert table.row_count == len(results["methods"])
+    text = " ".join(" ".join(_lines(table)).split())
+    for words in ("sub-layers", "full layers", "recall / analyze / summarize", "median [low, high]", "± stderr"):
+        assert words in text
+    for words in ("n = 500 questions", "batch size 16", "float32", "'full depth (control)' is full depth timed again"):
+        assert words in text
+
+
+def test_no_control_no_remark_and_brackets_survive(results: dict[str, Any]) -> None:
+    results["timing"]["control"] = None
+    results["model"] = "[bold]model[/bold]"
+    text = " ".join(" ".join(_lines(results_table(results))).split())
+    assert "timed again" not in text
+    assert "[bold]model[/bold]" in text
+
+
+def test_search_rows_by_stage_in_order_with_one_choice_each(profile: dict[str, Any]) -> None:
+    profile["trials"].reverse()
+    lines = _lines(search_table(profile))
+    rows = [line.split() for line in lines if line.strip().startswith(("recall", "analyze", "summarize"))]
+    assert [row[0] for row in rows] == ["summarize"] * 5 + ["recall"] * 5 + ["analyze"] * 5
+    assert [int(row[1]) for row in rows[:5]] == [0, 2, 4, 6, 8]
+    assert [row[1] for row in rows if row[-1] == "chosen"] == ["2", "2", "2"]
+    assert rows[-4] == ["analyze", "2", "1", "65.6", "0.4", "yes", "<-", "chosen"]
+    assert rows[-1] == ["analyze", "8", "4", "36.0", "0.43", "no"]
+    assert "target accuracy 65.0 %" in lines[0]
+    assert any("66.0 %, 0.42 s / question; n = 200" in line for line in lines)
+
+
+@pytest.mark.parametrize(("values", "text"), [([5, 5], "5"), ([5, 3, 4], "3 to 5")])
+def test_span(values: list[int], text: str) -> None:
+    assert span(values) == text

@@ -1,0 +1,200 @@
+"""The embedded benchmark: exactly one right option, and no pair of fact and entity in two splits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from litestage.config import three_stages
+from litestage.records import Question, Rationale
+from litestage.text import miniworld
+from litestage.text.miniworld import LABELS, build, exercises, pools, world
+from litestage.text.stages import examples
+
+Split = list[tuple[Question, Rationale]]
+
+FACTS = {fact.recall: fact for fact in world().facts}
+NAMES = {world().phrase(name): name for name in world().entities}
+
+
+@pytest.fixture(scope="module")
+def splits() -> dict[str, Split]:
+    return build(seed=0)
+
+
+def fact_of(rationale: Rationale) -> miniworld.Fact:
+    return FACTS[rationale.texts["recall"][""]]
+
+
+def test_sizes_and_ids(splits: dict[str, Split]) -> None:
+    assert {split: len(made) for split, made in splits.items()} == {"train": 8000, "validation": 400, "test": 800}
+    ids = [question.id for made in splits.values() for question, _ in made]
+    assert len(set(ids)) == len(ids)
+    assert splits["train"][12][0].id == "miniworld-train-00012"
+    assert all(question.id == rationale.id for made in splits.values() for question, rationale in made)
+
+
+def test_same_seed_same_questions() -> None:
+    sizes = {"train": 40, "validation": 20, "test": 20}
+    assert build(1, **sizes) == build(1, **sizes)
+    assert build(1, **sizes) != build(2, **sizes)
+
+
+def test_exactly_one_option_is_right(splits: dict[str, Split]) -> None:
+    for made in splits.values():
+        for question, rationale in made:
+            fact = fact_of(rationale)
+            names = {label: NAMES[text] for label, text in question.options.items()}
+            assert len(set(names.values())) == len(LABELS)
+            values = {label: world().entities[name][fact.attribute] for label, name in names.items()}
+            assert [label for label, value in values.items() if value == fact.value] == [question.answer]
+            assert not fact.unclear & {*names.values(), *values.values()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_pair_of_fact_and_entity_lies_in_one_split(seed: int) -> None:
+    made = build(seed, train=3000)
+    found: dict[tuple[str, str, bool], set[str]] = {}
+    for split, questions in made.items():
+        for question, rationale in questions:
+            for label, text in question.options.items():
+                pair = (fact_of(rationale).recall, text, label == question.answer)
+                found.setdefault(pair, set()).add(split)
+    assert {pair for pair, where in found.items() if len(where) > 1} == set()
+    kinds = Counter((*where, right) for (_, _, right), where in found.items())
+    assert len(kinds) == 6, "every split has right and wrong pairs"
+
+
+def test_no_question_twice(splits: dict[str, Split]) -> None:
+    keys = [
+        (fact_of(rationale).recall, frozenset(question.options.values()))
+        for made in splits.values()
+        for question, rationale in made
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_right_option_is_not_the_odd_one_out(splits: dict[str, Split]) -> None:
+    """Where an attribute has enough values, the wrong options differ among themselves as well."""
+    for question, rationale in splits["train"]:
+        attribute = fact_of(rationale).attribute
+        if attribute in {"material", "use"}:
+            values = [world().entities[NAMES[text]][attribute] for text in question.options.values()]
+            assert len(set(values)) == len(LABELS), question.id
+
+
+def test_right_letters_are_even(splits: dict[str, Split]) -> None:
+    for made in splits.values():
+        counts = Counter(question.answer for question, _ in made)
+        assert counts == dict.fromkeys(LABELS, len(made) // len(LABELS))
+
+
+def test_every_fact_is_asked_in_every_split(splits: dict[str, Split]) -> None:
+    for made in splits.values():
+        counts = Counter(fact_of(rationale).recall for _, rationale in made)
+        assert counts.keys() == FACTS.keys()
+        assert max(counts.values()) <= 3 * min(counts.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pools_are_large_enough(seed: int) -> None:
+    for made in pools(seed).values():
+        assert all(pool.right and len(pool.wrong) >= miniworld.MIN_WRONG for pool in made)
+    assert min(pool.questions for pool in pools(seed)["train"]) >= 8000 / len(FACTS)
+
+
+def test_more_questions_than_the_world_has() -> None:
+    there = sum(pool.questions for pool in pools(0)["validation"])
+    with pytest.raises(ValueError, match=rf"validation: {there + 1} questions asked for; the world has {there} "):
+        build(0, train=4, validation=there + 1, test=4)
+
+
+def test_a_split_can_be_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = dataclasses.replace(world(), facts=world().facts[-2:])
+    monkeypatch.setattr(miniworld, "world", lambda: small)
+    there = sum(pool.questions for pool in pools(0)["validation"])
+    made = build(0, train=4, validation=there, test=4)["validation"]
+    assert len({(fact_of(r).recall, frozenset(q.options.values())) for q, r in made}) == there
+
+
+def test_rationales_fit_the_stages(splits: dict[str, Split]) -> None:
+    for question, rationale in islice(splits["train"], 200):
+        made = list(examples(question, rationale, three_stages()))
+        assert len(made) == 6
+        fact = fact_of(rationale)
+        for (label, text), example in zip(question.options.items(), made[1:5], strict=True):
+            assert example.target.startswith(f" {text} ")
+            stated = world().state(NAMES[text], fact.attribute)
+            ending = f"{fact.yes} and fits." if label == question.answer else f"{fact.no}."
+            assert stated in example.target
+            assert example.target.endswith(f" {ending}")
+        assert made[5].target == f" So the answer is option {question.answer}."
+
+
+def test_the_world_is_consistent() -> None:
+    assert len(FACTS) == len(world().facts)
+    assert world().mass_nouns <= world().entities.keys()
+    for fact in world().facts:
+        values = {has[fact.attribute] for has in world().entities.values() if fact.attribute in has}
+        known = values | {name for name, has in world().entities.items() if fact.attribute in has}
+        assert fact.value in values
+        assert fact.unclear <= known, f"{fact.recall}: {fact.unclear - known}"
+        assert fact.yes != fact.no
+        assert fact.recall.endswith(".")
+
+
+def test_every_core_reads_well_in_every_wrapping() -> None:
+    """Each core opens with a verb whose subject is the entity, so it fits after "Which of these" anywhere."""
+    for fact in world().facts:
+        assert len(set(fact.cores)) == 3
+        for core in fact.cores:
+            first, second = core.split()[:2]
+            assert first.endswith(("s", "ed", "ould")) or first in {"can", "came", "began"}, core
+            assert second not in {"a", "an", "the", "you"} or first not in {"would", "could", "can", "does"}, core
+            assert core[-1].isalpha(), core
+    assert all("{core}" in wrapping and wrapping[-1] in "?." for wrapping in world().wrappings)
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [("anchor", "an anchor"), ("nail", "a nail"), ("rice", "rice"), ("pair of pliers", "a pair of pliers")],
+)
+def test_articles(name: str, phrase: str) -> None:
+    assert world().phrase(name) == phrase
+
+
+def test_exercises(splits: dict[str, Split]) -> None:
+    questions = [question for question, _ in splits["train"][:50]]
+    rows = list(exercises(questions, seed=0, count=75))
+    made = [exercise for row in rows for exercise in row]
+    assert len(made) == 300
+    assert all(len({exercise.prompt for exercise in row}) == 4 for row in rows)
+    options = {frozenset(question.options.values()) for question in questions}
+    for exercise in made:
+        assert exercise.stage == "exercise"
+        line, cue = exercise.prompt.split("\n")
+        listed = dict(part.split(") ") for part in line.removeprefix("(").split(" ("))
+        label = cue.removeprefix("For option ").removesuffix(",")
+        assert frozenset(listed.values()) in options
+        text = listed[label]
+        stated = exercise.target.removeprefix(f" {text} ").removesuffix(".")
+        shared = [k for k in world().nouns if all(k in world().entities[NAMES[other]] for other in listed.values())]
+        assert stated in {world().state(NAMES[text], attribute) for attribute in shared}
+
+
+def test_exercises_are_seeded_and_endless(splits: dict[str, Split]) -> None:
+    questions = [question for question, _ in splits["train"][:5]]
+    assert list(exercises(questions, 0, 40)) == list(exercises(questions, 0, 40))
+    assert list(exercises(questions, 0, 40)) != list(exercises(questions, 1, 40))
+    assert len(list(islice(exercises(questions, 0, 10**12), 1000))) == 1000
+
+
+def test_exercises_need_miniworld_questions() -> None:
+    with pytest.raises(ValueError, match="at least one question"):
+        list(exercises([], 0, 1))
+    other = Question("q7", "Which?", {"A": "a nail", "B": "a spaceship"}, "A")
+    with pytest.raises(ValueError, match=r"question q7: options \['a spaceship'\] are not in the miniworld"):
+        list(exercises([other], 0, 1))
