@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
@@ -23,6 +24,7 @@ from litestage.config import ReasoningSettings, TinySettings, three_stages
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_tokenizer
 from litestage.pipeline import Engine
+from litestage.plan import ExitRule
 from litestage.records import Question, Rationale
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
@@ -63,6 +65,42 @@ def make_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.
 @pytest.fixture(params=ARCHITECTURES)
 def model(request: pytest.FixtureRequest) -> torch.nn.Module:
     return make_model(request.param)
+
+
+def naive_generate(
+    model: torch.nn.Module, prompt: list[int], skip: set[int], cap: int, rule: ExitRule | None = None
+) -> list[int]:
+    """Greedy decoding of the transformers model itself, which recomputes everything at every step. Hooks turn the
+    outputs of the skipped sub-layers to zero at decoded positions, so the residual stream passes on unchanged."""
+    ids, confidences = list(prompt), []
+
+    def mute(sublayer: int) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: torch.nn.Module, inputs: object, output: object) -> object:
+            attended = isinstance(output, tuple)
+            out = (output[0] if attended else output).clone()
+            out[:, len(prompt) :] = 0.0
+            return (out, *output[1:]) if attended else out
+
+        block = model.model.layers[sublayer // 2]
+        return (block.mlp if sublayer % 2 else block.self_attn).register_forward_hook(hook)
+
+    handles = [mute(sublayer) for sublayer in skip]
+    with torch.inference_mode():
+        while len(ids) - len(prompt) < cap:
+            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+            ids.append(int(logits.argmax()))
+            confidences.append(float(logits.softmax(-1).max()))
+            last = confidences[-rule.window :] if rule else []
+            if ids[-1] == 0 or (rule and len(last) == rule.window and sum(last) / len(last) < rule.threshold):
+                break
+    for handle in handles:
+        handle.remove()
+    return ids[len(prompt) :]
+
+
+@pytest.fixture
+def naive() -> Callable[..., list[int]]:
+    return naive_generate
 
 
 @pytest.fixture

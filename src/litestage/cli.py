@@ -7,7 +7,9 @@ python search.py --config configs/smollm2_obqa.yaml --search.eps 0.02
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -18,31 +20,29 @@ import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from transformers.utils.logging import disable_progress_bar
 
-from litestage.config import Experiment
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, ExportModel, SampleTable, SubLayerImportance, sample_rows
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
 from litestage.lit.tune import FineTune
 from litestage.model.importance import Importance
-from litestage.model.load import attach_lora, load_base, load_trained
-from litestage.model.sublayers import Decoder
-from litestage.model.tiny import tiny_llama, tiny_tokenizer
 from litestage.pipeline import Engine
 from litestage.plan import Plan
+from litestage.records import Question
 from litestage.report.environment import environment
 from litestage.report.figures import draw_all
 from litestage.report.schema import read, validate
 from litestage.report.table import results_table, search_table, show
+from litestage.runs import make_trainer, model_name, needed, new_model, trained_engine, writable
 from litestage.search.cost import CostModel, calibrate, row_grid
 from litestage.search.objective import Objective
 from litestage.search.policies import AdaSkip, nearest_budget
 from litestage.search.stagewise import budgets, profile
 from litestage.search.stagewise import search as stagewise
 from litestage.settings import Given, parse
-from litestage.text.benchmarks import Splits, load, split_hash
-from litestage.text.stages import examples
+from litestage.text.benchmarks import load, split_hash
 
 Command = Callable[..., dict[str, Any] | None]
 console = Console(stderr=True)
@@ -53,6 +53,7 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
 
     @wraps(step)
     def main(argv: Sequence[str] | None = None, *, default: Path) -> dict[str, Any]:
+        _quiet()
         try:
             summary = step(parse(argv, default))
         except (ValueError, FileNotFoundError, PermissionError) as error:
@@ -67,10 +68,10 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
 @command
 def train(given: Given) -> dict[str, Any]:
     """Fine-tune, keep the best weights, rank the sub-layers."""
-    experiment, folder = given.experiment, _writable(given.folder)
+    experiment, folder = given.experiment, writable(given.folder)
     L.seed_everything(experiment.seed, verbose=False)
     splits = load(experiment.data, experiment.seed)
-    model, tokenizer = _new_model(experiment, splits)
+    model, tokenizer = new_model(experiment, splits)
     module = FineTune(experiment, model, tokenizer, model_name(experiment))
     (folder / "config.yaml").write_text(given.resolved)
     asked = list(splits.validation[: experiment.search.importance_questions])
@@ -86,7 +87,7 @@ def train(given: Given) -> dict[str, Any]:
             SampleTable(experiment.tracking.samples),
         ]
         extra += [LearningRateMonitor()] if logger else []
-        trainer = _trainer(given, logger, extra)
+        trainer = make_trainer(given, logger, extra)
         resume = str(folder / "last.ckpt") if given.ckpt_path == "last" else given.ckpt_path
         trainer.fit(module, QuestionData(experiment, splits, tokenizer), ckpt_path=resume)
         return {
@@ -104,12 +105,12 @@ def train(given: Given) -> dict[str, Any]:
 def search(given: Given) -> dict[str, Any]:
     """Find the plan of least latency within eps of full depth's accuracy."""
     experiment, folder = given.experiment, given.folder
-    engine = _trained_engine(given)
-    importance = Importance.from_json(read(_needed(folder / "importance.json", "train.py"), "importance"))
+    engine = trained_engine(given)
+    importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
     settings = experiment.search
     questions = load(experiment.data, experiment.seed).validation[: settings.questions]
     with tracking.tracked(experiment, "search") as logger, _progress() as bar:
-        cost = _calibrated(engine, bar) if settings.latency == "cost" else None
+        cost = _calibrated(engine, questions, bar) if settings.latency == "cost" else None
         tries = 2 + len(engine.stage_names) * (len(budgets(engine.decoder.num_sublayers, settings)) - 1)
         task = bar.add_task("search", total=tries * len(questions))
         objective = Objective(engine, questions, cost, lambda n: bar.advance(task, n))
@@ -152,10 +153,10 @@ def search(given: Given) -> dict[str, Any]:
 def evaluate(given: Given) -> dict[str, Any]:
     """Compare the plan with full depth and AdaSkip on the test questions."""
     experiment, folder = given.experiment, given.folder
-    engine = _trained_engine(given)
+    engine = trained_engine(given)
     plan = Plan.from_pretrained(folder / "plan")
     plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
-    importance = Importance.from_json(read(_needed(folder / "importance.json", "train.py"), "importance"))
+    importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
     full = engine.full_depth()
     uniform = AdaSkip(importance, engine.stage_names)
     methods = {BASELINE: full, CONTROL: full, "litestage": plan, "litestage without exit": plan.without_exit()}
@@ -163,7 +164,7 @@ def evaluate(given: Given) -> dict[str, Any]:
     splits = load(experiment.data, experiment.seed)
     module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
     with tracking.tracked(experiment, "evaluate") as logger:
-        _trainer(given, logger, []).test(module, QuestionData(experiment, splits, engine.tokenizer), verbose=False)
+        make_trainer(given, logger, []).test(module, QuestionData(experiment, splits, engine.tokenizer), verbose=False)
         results = _results(given, engine, module)
         validate(results, "results")
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -186,71 +187,23 @@ def evaluate(given: Given) -> dict[str, Any]:
     return {"step": "evaluate", "folder": str(folder), **_summary(results)}
 
 
-def model_name(experiment: Experiment) -> str:
-    """What plans call the fine-tuned model: its base and the run."""
-    base = experiment.model.base
-    return f"{Path(base).name if Path(base).is_dir() else base} ({experiment.run})"
+def _quiet() -> None:
+    """Keep the terminal for our own progress: no tips, no weight-loading bars, no notes about other libraries."""
+    disable_progress_bar()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        "isinstance.treespec",
+        "Checkpoint directory",
+        "The number of training batches",
+        "does not have many workers",
+    ):
+        warnings.filterwarnings("ignore", f".*{message}")
 
 
-def _writable(folder: Path) -> Path:
-    """Make the run's folder and prove that it can be written, before hours are spent."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise PermissionError(
-            f"{folder}: cannot write there ({error.strerror}); choose another --root or --run"
-        ) from error
-    return folder
-
-
-def _needed(path: Path, script: str) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there; run `python {script}` with the same configuration first")
-    return path
-
-
-def _new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:
-    """The base model to fine-tune, with adapters where asked for."""
-    settings = experiment.model
-    if settings.base == "tiny":
-        stages = experiment.reasoning.stages
-        texts = (e.prompt + e.target for pair in splits.train for e in examples(*pair, stages))
-        tokenizer = tiny_tokenizer(texts, settings.tiny.vocabulary)
-        model: Any = tiny_llama(settings.tiny, tokenizer, experiment.seed)
-    else:
-        model, tokenizer = load_base(settings.base)
-    return (attach_lora(model, settings.lora) if settings.lora else model), tokenizer
-
-
-def _trained_engine(given: Given) -> Engine:
-    """What `train.py` left, on the device that the trainer group names."""
-    experiment = given.experiment
-    settings = experiment.model
-    model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
-    device = _trainer(given, None, []).strategy.root_device
-    return Engine(Decoder(model.eval().to(device)), tokenizer, experiment.reasoning, model_name(experiment))
-
-
-def _trainer(given: Given, logger: Any, callbacks: list[Any]) -> L.Trainer:
-    own = given.trainer["callbacks"] or []
-    own = own if isinstance(own, list) else [own]
-    arguments = {**given.trainer, "callbacks": [*own, *callbacks]}
-    return L.Trainer(
-        **arguments,
-        logger=logger or False,
-        default_root_dir=given.folder,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        reload_dataloaders_every_n_epochs=1,
-        inference_mode=True,
-    )
-
-
-def _calibrated(engine: Engine, bar: Progress) -> CostModel:
-    """The cost model at the batch sizes of this pipeline."""
-    widest = 5 if any(stage.fans_out for stage in engine.reasoning.stages) else 1
+def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) -> CostModel:
+    """The cost model at the batch sizes of this pipeline on these questions."""
+    fans_out = any(stage.fans_out for stage in engine.reasoning.stages)
+    widest = max((len(question.options) for question in questions), default=1) if fans_out else 1
     rows = engine.reasoning.batch_size * widest
     task = bar.add_task("calibrate", total=len(row_grid(rows)))
     return calibrate(engine.decoder, rows, 100, lambda n: bar.advance(task, n))

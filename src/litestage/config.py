@@ -12,11 +12,23 @@ from typing import Literal
 
 HEAD = "{question}\n{options}\n"
 """What every shipped stage prompt begins with; a common beginning is prefilled once."""
+RESERVED = frozenset({"question", "options", "label", "option", "cue"})
+"""Fields of prompt templates that are not stages."""
 
 
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ValueError(message)
+
+
+def _check_template(where: str, template: str, allowed: set[str]) -> None:
+    """Raise `ValueError` unless every `{field}` of a template is one of `allowed`."""
+    try:
+        used = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"{where} is {template!r}: {error}; a brace that is meant as text is written twice") from error
+    wrong = sorted(used - allowed)
+    _require(not wrong, f"{where} uses unknown {wrong}; allowed here: {sorted(allowed)}")
 
 
 @dataclass
@@ -44,6 +56,9 @@ class StageSettings:
 
     def __post_init__(self) -> None:
         _require(self.name.isidentifier(), f"stage name {self.name!r} must be a plain word such as 'recall'")
+        _require(self.name not in RESERVED, f"stage name {self.name!r} is taken; so are all of {sorted(RESERVED)}")
+        _check_template(f"stage {self.name}: the cue", self.cue, {"label", "option"})
+        _check_template(f"stage {self.name}: the target", self.target, {"rationale", "answer", "label", "option"})
         _require(self.max_new_tokens >= 1, f"stage {self.name}: max_new_tokens must be at least 1")
         _require(self.loss_weight >= 0, f"stage {self.name}: loss_weight must not be negative")
 
@@ -84,15 +99,14 @@ class ReasoningSettings:
         _require(bool(self.stages), "reasoning.stages is empty; give at least one stage")
         names = [stage.name for stage in self.stages]
         _require(len(set(names)) == len(names), f"reasoning.stages: names must differ, got {names}")
+        last = self.stages[-1]
+        _require(not last.fans_out, f"stage {last.name} is the last and gives the answer, so it must not have a cue")
         _require(self.batch_size >= 1, f"reasoning.batch_size is {self.batch_size}; at least 1")
         _require(self.temperature > 0, f"reasoning.temperature is {self.temperature}; it must be above 0")
         known = {"question", "options"}
         for stage in self.stages:
             own = {"label", "option", "cue"} if stage.fans_out else set()
-            used = {name for _, name, _, _ in Formatter().parse(stage.prompt) if name is not None}
-            wrong = sorted(used - known - own)
-            allowed = sorted(known | own)
-            _require(not wrong, f"stage {stage.name}: the prompt uses unknown {wrong}; allowed here: {allowed}")
+            _check_template(f"stage {stage.name}: the prompt", stage.prompt, known | own)
             known.add(stage.name)
 
 

@@ -22,13 +22,20 @@ class Score:
 
 
 def score(questions: Sequence[Question], attempts: Sequence[Attempt]) -> Score:
-    """Score attempts against gold labels. Raises `ValueError` without questions or when one has no gold label."""
+    """Score attempts against gold labels.
+
+    Raises:
+        ValueError: no questions, one without a gold label, or attempts that are not at exactly these questions.
+    """
     gold = {q.id: q.answer for q in questions}
     if not gold:
         raise ValueError("no questions to score")
     missing = [id_ for id_, answer in gold.items() if answer is None]
     if missing:
         raise ValueError(f"question {missing[0]} has no gold answer ({len(missing)} in all)")
+    differing = sorted(gold.keys() ^ {a.question_id for a in attempts})
+    if differing:
+        raise ValueError(f"attempts and questions differ: {differing[:3]} ({len(differing)} in all) are in one only")
     verdicts = [vote(id_, [a.answer for a in group]) for id_, group in by_question(attempts)]
     right = sum(v.answer == gold[v.question_id] for v in verdicts)
     accuracy = right / len(verdicts)

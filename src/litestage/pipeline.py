@@ -198,7 +198,7 @@ def _finish(engine: Engine, slot: _Slot) -> Attempt:
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts, as the tokenizer itself would start a sequence."""
-    return tokenizer(list(prompts))["input_ids"] if prompts else []
+    return tokenizer(list(prompts), verbose=False)["input_ids"] if prompts else []
 
 
 def by_question(attempts: Sequence[Attempt]) -> Iterator[tuple[str, list[Attempt]]]:

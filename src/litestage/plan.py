@@ -57,7 +57,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, stage in self.stages.items():
-            wrong = [j for j in stage.skip if not 0 <= j < self.num_sublayers]
+            wrong = [j for j in stage.skip if j not in range(self.num_sublayers)]
             if wrong:
                 raise ValueError(
                     f"stage {name!r} skips sub-layers {wrong}; {self.model} has 0 to {self.num_sublayers - 1}"
@@ -112,10 +112,10 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "plan.json") -> Plan:
         """Read what `to_json` wrote. Raises `ValueError` naming `source` and what is wrong."""
-        if data.get("format") != FORMAT or data.get("version") != VERSION:
-            found = f"{data.get('format')!r} version {data.get('version')!r}"
-            raise ValueError(f"{source}: found format {found}; this reads {FORMAT!r} version {VERSION}")
         try:
+            if data.get("format") != FORMAT or data.get("version") != VERSION:
+                found = f"{data.get('format')!r} version {data.get('version')!r}"
+                raise ValueError(f"{source}: found format {found}; this reads {FORMAT!r} version {VERSION}")
             stages = {
                 name: StagePlan(tuple(stage["skip"]), ExitRule(**stage["exit"]) if stage["exit"] else None)
                 for name, stage in data["stages"].items()

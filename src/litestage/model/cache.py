@@ -118,5 +118,5 @@ class KVCache:
         positions[:, : self.used] = self.positions
         self._positions = positions
         for layer, old in enumerate(self._kv):
-            self._kv[layer] = old.new_empty((2, *self.shape))
+            self._kv[layer] = old.new_zeros((2, *self.shape))
             self._kv[layer][:, :, :, : self.used] = old[:, :, :, : self.used]

@@ -208,6 +208,5 @@ def _choose(logits: Tensor, rules: Rules, draw: Tensor | None) -> Tensor:
     if rules.temperature is None or draw is None:
         return logits.argmax(-1)
     cumulative = (logits / rules.temperature).softmax(-1).cumsum(-1)
-    return (
-        torch.searchsorted(cumulative, (draw[:, None] * cumulative[:, -1:])).squeeze(1).clamp(max=logits.shape[1] - 1)
-    )
+    passed = torch.searchsorted(cumulative, draw[:, None] * cumulative[:, -1:], right=True)
+    return passed.squeeze(1).clamp(max=logits.shape[1] - 1)

@@ -56,8 +56,15 @@ class Importance:
         """Read what `to_json` wrote. Raises `ValueError` naming `source`."""
         if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
             raise ValueError(f"{source}: not a {FORMAT!r} file of version {VERSION}")
-        stages = {name: stage["similarity"] for name, stage in data["stages"].items()}
-        return cls(data["model"], stages, min(stage["questions"] for stage in data["stages"].values()))
+        try:
+            stages = {name: stage["similarity"] for name, stage in data["stages"].items()}
+            made = cls(data["model"], stages, min((s["questions"] for s in data["stages"].values()), default=0))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{source}: not an importance file: {error!r}") from error
+        lengths = {name: len(values) for name, values in stages.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"{source}: the stages must have one similarity per sub-layer each, found {lengths}")
+        return made
 
 
 @torch.inference_mode()

@@ -34,7 +34,7 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     """
     repo, _, revision = name.partition("@")
     local = Path(name).is_dir()
-    if not local and (name.startswith((".", "/")) or name.count("/") != 1 or Path(name).parts[0] == "checkpoints"):
+    if not local and (name.startswith((".", "/")) or repo.count("/") != 1 or Path(name).parts[0] == "checkpoints"):
         raise FileNotFoundError(f"{name}: no such model folder (a hub id looks like org/repo or org/repo@revision)")
     where: dict[str, Any] = {} if local or not revision else {"revision": revision}
     source = name if local else repo
@@ -66,7 +66,10 @@ def load_trained(run: Path, base: str, dtype: str) -> tuple[Any, Any]:
 
     Raises:
         FileNotFoundError: nothing has been trained there.
+        ValueError: both are there, so one is left over from another training.
     """
+    if (run / "model").is_dir() and (run / "adapter").is_dir():
+        raise ValueError(f"{run}: holds both model/ and adapter/; delete the one that an earlier training left behind")
     if (run / "model").is_dir():
         return load_base(str(run / "model"), dtype)
     if (run / "adapter").is_dir():

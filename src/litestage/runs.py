@@ -1,0 +1,83 @@
+"""A run's folder and what the scripts load from it: models, engines, trainers.
+
+engine = trained_engine(parse(["--run", "miniworld"], Path("configs/miniworld.yaml")))
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from litestage.config import Experiment
+from litestage.model.load import attach_lora, load_base, load_trained
+from litestage.model.sublayers import Decoder
+from litestage.model.tiny import tiny_llama, tiny_tokenizer
+from litestage.pipeline import Engine
+from litestage.settings import Given
+from litestage.text.benchmarks import Splits
+from litestage.text.stages import examples
+
+
+def model_name(experiment: Experiment) -> str:
+    """What plans call the fine-tuned model: its base and the run."""
+    base = experiment.model.base
+    return f"{Path(base).name if Path(base).is_dir() else base} ({experiment.run})"
+
+
+def writable(folder: Path) -> Path:
+    """Make the run's folder and prove that it can be written, before hours are spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"{folder}: cannot write there ({error.strerror}); choose another --root or --run"
+        ) from error
+    return folder
+
+
+def needed(path: Path, script: str) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; run `python {script}` with the same configuration first")
+    return path
+
+
+def new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:
+    """The base model to fine-tune, with adapters where asked for."""
+    settings = experiment.model
+    if settings.base == "tiny":
+        stages = experiment.reasoning.stages
+        texts = (e.prompt + e.target for pair in splits.train for e in examples(*pair, stages))
+        tokenizer = tiny_tokenizer(texts, settings.tiny.vocabulary)
+        model: Any = tiny_llama(settings.tiny, tokenizer, experiment.seed)
+    else:
+        model, tokenizer = load_base(settings.base)
+    return (attach_lora(model, settings.lora) if settings.lora else model), tokenizer
+
+
+def trained_engine(given: Given) -> Engine:
+    """What `train.py` left, on the device that the trainer group names."""
+    experiment = given.experiment
+    settings = experiment.model
+    model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
+    device = make_trainer(given, None, []).strategy.root_device
+    return Engine(Decoder(model.eval().to(device)), tokenizer, experiment.reasoning, model_name(experiment))
+
+
+def make_trainer(given: Given, logger: Any, callbacks: list[Any]) -> L.Trainer:
+    own = given.trainer["callbacks"] or []
+    own = own if isinstance(own, list) else [own]
+    arguments = {**given.trainer, "callbacks": [*own, *callbacks]}
+    return L.Trainer(
+        **arguments,
+        logger=logger or False,
+        default_root_dir=given.folder,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        reload_dataloaders_every_n_epochs=1,
+        inference_mode=True,
+    )

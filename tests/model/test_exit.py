@@ -1,0 +1,66 @@
+"""The exit watch against a list of confidences kept by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from litestage.model.exit import ExitWatch
+from litestage.plan import ExitRule
+
+CPU = torch.device("cpu")
+
+
+def logits_of(confidences: list[float]) -> torch.Tensor:
+    """Logits `[B, 3]` whose largest probability is the given one (at least 1/3)."""
+    rest = [[p, (1 - p) / 2, (1 - p) / 2] for p in confidences]
+    return torch.tensor(rest).clamp(min=1e-9).log() + 4.0
+
+
+def test_no_row_stops_before_the_window_is_full() -> None:
+    watch = ExitWatch(ExitRule(3, 0.9), 2, CPU)
+    stops = [watch.update(logits_of([0.4, 0.95])).tolist() for _ in range(4)]
+    assert stops == [[False, False], [False, False], [True, False], [True, False]]
+
+
+def test_only_the_last_window_counts() -> None:
+    watch = ExitWatch(ExitRule(2, 0.6), 1, CPU)
+    stops = [bool(watch.update(logits_of([p]))) for p in (0.99, 0.4, 0.7, 0.45, 0.99)]
+    # means of two: 0.695, 0.55, 0.575, 0.72
+    assert stops == [False, False, True, True, False]
+
+
+def test_a_mean_at_the_threshold_goes_on() -> None:
+    watch = ExitWatch(ExitRule(1, 0.5), 1, CPU)
+    assert not watch.update(torch.tensor([[2.0, 2.0]]))
+    assert watch.update(torch.tensor([[2.0, 2.0, 2.0]]))
+
+
+def test_rows_that_leave_take_their_memory_with_them() -> None:
+    watch = ExitWatch(ExitRule(3, 0.6), 3, CPU)
+    for confidences in ([0.4, 0.9, 0.5], [0.4, 0.9, 0.5]):
+        watch.update(logits_of(confidences))
+    watch.keep(torch.tensor([2, 1]))
+    # means of the kept rows: (0.5 + 0.5 + 0.9) / 3 and (0.9 + 0.9 + 0.34) / 3
+    assert watch.update(logits_of([0.9, 0.34])).tolist() == [False, False]
+    assert watch.update(logits_of([0.34, 0.34])).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_random_histories(window: int) -> None:
+    generator = torch.Generator().manual_seed(window)
+    rule = ExitRule(window, 0.65)
+    watch, kept = ExitWatch(rule, 6, CPU), list(range(6))
+    history = (0.35 + 0.64 * torch.rand(20, 6, generator=generator)).tolist()
+    seen = set()
+    for step, confidences in enumerate(history):
+        stops = watch.update(logits_of([confidences[row] for row in kept])).tolist()
+        for row, stop in zip(kept, stops, strict=True):
+            last = [history[i][row] for i in range(max(0, step - window + 1), step + 1)]
+            assert stop == (len(last) == window and sum(last) / window < rule.threshold)
+            seen.add(stop)
+        if step in (3, 11):  # rows leave
+            stay = [i for i in range(len(kept)) if i != 1]
+            kept = [kept[i] for i in stay]
+            watch.keep(torch.tensor(stay))
+    assert seen == {True, False}
