@@ -45,6 +45,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file of the experiment; options after it win.")
     parser.add_class_arguments(Experiment)
     parser.add_class_arguments(Trainer, "trainer", skip=OURS, instantiate=False)
+    # Lightning's sanity check would answer questions with an untrained model, which rambles to every cap.
+    parser.set_defaults({"trainer.num_sanity_val_steps": 0})
     parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint to resume training from, or `last`.")
     return parser
 

@@ -37,7 +37,7 @@ class FineTune(L.LightningModule):
     def __init__(self, experiment: Experiment, model: torch.nn.Module, tokenizer: Any, name: str) -> None:
         super().__init__()
         self.settings = experiment.model
-        self.model = model
+        self.model = model.train()
         self.engine = Engine(Decoder(model), tokenizer, experiment.reasoning, name)
         self.strict_loading = False  # frozen weights are not in checkpoints
         self.right = MeanMetric()
@@ -95,9 +95,12 @@ class FineTune(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with linear warm-up and cosine decay over all steps."""
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            trained, settings.learning_rate, (0.9, settings.beta2), weight_decay=settings.weight_decay
+        )
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = get_cosine_schedule_with_warmup(optimizer, int(self.settings.warmup * steps), steps)
+        schedule = get_cosine_schedule_with_warmup(optimizer, int(settings.warmup * steps), steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
