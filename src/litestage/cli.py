@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers.utils.logging import disable_progress_bar
@@ -87,7 +88,8 @@ def train(given: Given) -> dict[str, Any]:
             SampleTable(experiment.tracking.samples),
         ]
         extra += [LearningRateMonitor()] if logger else []
-        trainer = make_trainer(given, logger, extra)
+        table = CSVLogger(folder, name="", version="metrics")
+        trainer = make_trainer(given, [table, logger] if logger else [table], extra)
         resume = str(folder / "last.ckpt") if given.ckpt_path == "last" else given.ckpt_path
         trainer.fit(module, QuestionData(experiment, splits, tokenizer), ckpt_path=resume)
         return {
@@ -164,7 +166,9 @@ def evaluate(given: Given) -> dict[str, Any]:
     splits = load(experiment.data, experiment.seed)
     module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
     with tracking.tracked(experiment, "evaluate") as logger:
-        make_trainer(given, logger, []).test(module, QuestionData(experiment, splits, engine.tokenizer), verbose=False)
+        make_trainer(given, [logger] if logger else [], []).test(
+            module, QuestionData(experiment, splits, engine.tokenizer), verbose=False
+        )
         results = _results(given, engine, module)
         validate(results, "results")
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")

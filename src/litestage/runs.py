@@ -5,6 +5,7 @@ engine = trained_engine(parse(["--run", "miniworld"], Path("configs/miniworld.ya
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def writable(folder: Path) -> Path:
 
 
 def needed(path: Path, script: str) -> Path:
+    """The path, or `FileNotFoundError` that says which script makes it."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; run `python {script}` with the same configuration first")
     return path
@@ -65,17 +67,18 @@ def trained_engine(given: Given) -> Engine:
     experiment = given.experiment
     settings = experiment.model
     model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
-    device = make_trainer(given, None, []).strategy.root_device
+    device = make_trainer(given, [], []).strategy.root_device
     return Engine(Decoder(model.eval().to(device)), tokenizer, experiment.reasoning, model_name(experiment))
 
 
-def make_trainer(given: Given, logger: Any, callbacks: list[Any]) -> L.Trainer:
+def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any]) -> L.Trainer:
+    """A Trainer with the user's arguments, his callbacks before ours."""
     own = given.trainer["callbacks"] or []
     own = own if isinstance(own, list) else [own]
     arguments = {**given.trainer, "callbacks": [*own, *callbacks]}
     return L.Trainer(
         **arguments,
-        logger=logger or False,
+        logger=list(loggers) or False,
         default_root_dir=given.folder,
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         reload_dataloaders_every_n_epochs=1,

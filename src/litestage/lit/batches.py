@@ -29,15 +29,18 @@ def tokenize(tokenizer: Any, examples: Sequence[Example], stages: Sequence[str])
     """Token ids of prompt, target and end token. A stage that is not in `stages` gets the index -1.
 
     The prompt is tokenized as it will be at inference; the target is cut out of the joint tokenization, so that its
-    first word is spelled as the model would continue the prompt.
+    first word is spelled as the model would continue the prompt. (Where a joint token straddles the border, the target
+    is tokenized alone.)
     """
-    prompts = tokenizer([e.prompt for e in examples])["input_ids"]
-    whole = tokenizer([e.prompt + e.target for e in examples], return_offsets_mapping=True)
+    prompts = tokenizer([e.prompt for e in examples], verbose=False)["input_ids"]
+    whole = tokenizer([e.prompt + e.target for e in examples], return_offsets_mapping=True, verbose=False)
     out = []
     for i, example in enumerate(examples):
-        ends = [end for _, end in whole["offset_mapping"][i]]
-        first = next((n for n, end in enumerate(ends) if end > len(example.prompt)), len(ends))
-        ids = prompts[i] + whole["input_ids"][i][first:] + [tokenizer.eos_token_id]
+        spans, border = whole["offset_mapping"][i], len(example.prompt)
+        target = [token for token, (_, end) in zip(whole["input_ids"][i], spans, strict=True) if end > border]
+        if any(start < border < end for start, end in spans):
+            target = tokenizer(example.target, add_special_tokens=False)["input_ids"]
+        ids = [*prompts[i], *target, tokenizer.eos_token_id]
         stage = stages.index(example.stage) if example.stage in stages else -1
         out.append(Tokens(ids, len(prompts[i]), stage))
     return out
