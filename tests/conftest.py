@@ -137,3 +137,9 @@ def engine(model: torch.nn.Module, questions: list[Question]) -> Engine:
 @pytest.fixture
 def tiny() -> TinySettings:
     return TinySettings(blocks=2, hidden=32, heads=2, ffn=48, vocabulary=VOCABULARY)
+
+
+@pytest.fixture
+def make() -> Callable[..., torch.nn.Module]:
+    """`make_model`, for tests of one architecture."""
+    return make_model

@@ -12,7 +12,7 @@ import torch
 from litestage import pipeline
 from litestage.config import ReasoningSettings, StageSettings
 from litestage.model import prefix
-from litestage.model.decode import Generated, Prompts, Rules, Trace, decode, prefill
+from litestage.model.decode import Generated, Prompts, Rules, Trace, decode
 from litestage.pipeline import Engine, Result, by_question, encode, run
 from litestage.plan import ExitRule, Plan, StagePlan
 from litestage.records import Attempt, Question, StageOutput
@@ -115,22 +115,24 @@ def test_sampled_attempts_equal_single_prompts_with_their_own_draws(
     engine: Engine, model: Any, questions: list[Question]
 ) -> None:
     model.double()
-    engine, plan = with_batch(engine, 100), skipping(engine)
-    result = run(engine, questions[:2], plan, attempts=3, seed=7)
-    for number in range(3):
+    result = run(with_batch(engine, 100), questions[:2], engine.full_depth(), attempts=3, seed=7)
+    for attempt in result.attempts:
 
-        def alone(prompt: list[int], stage: StageSettings, question: Question, label: str) -> list[int]:
-            rules = Rules(stage.max_new_tokens, engine.eos, frozenset(plan.stages[stage.name].skip))
-            if stage.sampled:
-                draws = uniforms([(7, question.id, number, stage.name, label)], stage.max_new_tokens)  # noqa: B023
-                rules = replace(rules, temperature=0.7, draws=draws)
-            return decode(engine.decoder, prefill(engine.decoder, [prompt], Trace()), [0], rules, Trace())[0].tokens
+        def sample(prompt: list[int], stage: StageSettings, question: Question, label: str) -> list[int]:
+            ids = list(prompt)
+            key = (7, question.id, attempt.number, stage.name, label)  # noqa: B023
+            for draw in uniforms([key], stage.max_new_tokens)[0]:
+                with torch.inference_mode():
+                    logits = model(torch.tensor([ids])).logits[0, -1].float()
+                ends = (logits / 0.7).softmax(-1).cumsum(-1)
+                ids.append(int((ends <= draw * ends[-1]).sum() if stage.sampled else logits.argmax()))
+                if ids[-1] in engine.eos:
+                    break
+            return ids[len(prompt) :]
 
-        for i, question in enumerate(questions[:2]):
-            attempt = result.attempts[3 * i + number]
-            assert (attempt.question_id, attempt.number) == (question.id, number)
-            want = [output for output, _ in one_by_one(engine, question, alone)]
-            assert [replace(o, stop="cap") for o in attempt.outputs] == want
+        question = next(q for q in questions if q.id == attempt.question_id)
+        want = [output for output, _ in one_by_one(engine, question, sample)]
+        assert [replace(o, stop="cap") for o in attempt.outputs] == want
 
 
 @pytest.mark.parametrize("attempts", [None, 3])
@@ -211,17 +213,16 @@ def test_outputs_that_fill_the_context_cost_their_attempt_the_answer_only(
 ) -> None:
     engine = with_batch(engine, 16)
     free = run(engine, questions, engine.full_depth())
-    engine.decoder.context = 140  # the summaries of the questions with three and four options no longer fit
+    lengths = [len(ids) for ids in encode(engine.tokenizer, [a.outputs[-1].prompt for a in free.attempts])]
+    context = engine.decoder.context = sorted(lengths)[2]  # the third longest summary has no room by one token
     tight = run(engine, questions, engine.full_depth())
-    for before, after in zip(free.attempts, tight.attempts, strict=True):
+    for before, after, length in zip(free.attempts, tight.attempts, lengths, strict=True):
         assert after.outputs[:-1] == before.outputs[:-1]
         last = after.outputs[-1]
-        length = len(encode(engine.tokenizer, [last.prompt])[0])
-        if length < 140:
-            assert last.text == before.outputs[-1].text[: len(last.text)]
-            assert last.tokens == min(8, 140 - length)
-        else:
+        if length >= context:
             assert (last.text, last.tokens, last.stop, after.answer) == ("", 0, "no room", None)
+        else:
+            assert last.tokens == min(8, context - length)
     assert {a.outputs[-1].stop for a in tight.attempts} == {"cap", "no room"}
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers.utils.logging import disable_progress_bar
@@ -57,8 +58,8 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
         _quiet()
         try:
             summary = step(parse(argv, default))
-        except (ValueError, FileNotFoundError, PermissionError) as error:
-            console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        except (ValueError, FileNotFoundError, PermissionError, MisconfigurationException) as error:
+            console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
             sys.exit(2)
         print(json.dumps(summary))
         return summary
@@ -83,7 +84,7 @@ def train(given: Given) -> dict[str, Any]:
         extra = [
             best,
             last,
-            ExportModel(folder),
+            ExportModel(folder, best),
             SubLayerImportance(folder, asked),
             SampleTable(experiment.tracking.samples),
         ]

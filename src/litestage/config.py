@@ -6,9 +6,12 @@ The group `trainer` holds the arguments of `lightning.Trainer` itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Literal
+
+from litestage.plan import ExitRule
 
 HEAD = "{question}\n{options}\n"
 """What every shipped stage prompt begins with; a common beginning is prefilled once."""
@@ -102,6 +105,8 @@ class ReasoningSettings:
         last = self.stages[-1]
         _require(not last.fans_out, f"stage {last.name} is the last and gives the answer, so it must not have a cue")
         _require(self.batch_size >= 1, f"reasoning.batch_size is {self.batch_size}; at least 1")
+        groups = re.compile(self.answer_pattern).groups
+        _require(groups >= 1, f"reasoning.answer_pattern {self.answer_pattern!r} needs a group around the label")
         _require(self.temperature > 0, f"reasoning.temperature is {self.temperature}; it must be above 0")
         known = {"question", "options"}
         for stage in self.stages:
@@ -162,6 +167,8 @@ class ModelSettings:
     """Decay of AdamW's squared gradients; 0.98 lets a model from scratch learn in fewer steps."""
 
     def __post_init__(self) -> None:
+        lora_on_tiny = self.base == "tiny" and self.lora is not None
+        _require(not lora_on_tiny, "model.lora: the small Llama is made from scratch; adapters need a pretrained base")
         _require(self.learning_rate > 0, f"model.learning_rate is {self.learning_rate}; it must be above 0")
         _require(0 <= self.warmup < 1, f"model.warmup is {self.warmup}; it is a share, from 0 to below 1")
 
@@ -203,7 +210,7 @@ class DataSettings:
 
 @dataclass
 class SearchSettings:
-    """How sub-layers are ranked and skip budgets are searched (SPEC of the method: LiteStage, steps 1 to 3)."""
+    """How sub-layers are ranked and skip budgets are searched (LiteStage, steps 1 to 3)."""
 
     questions: int | None = None
     """Validation questions the search scores every budget on; null takes all."""
@@ -228,6 +235,8 @@ class SearchSettings:
         _require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
         _require(self.step >= 1, f"search.step is {self.step}; at least 1 sub-layer")
         _require(self.importance_questions >= 1, "search.importance_questions must be at least 1")
+        if self.exit_threshold is not None:
+            ExitRule(self.exit_window, self.exit_threshold)  # says what is wrong with them
 
 
 @dataclass

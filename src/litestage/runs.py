@@ -50,8 +50,14 @@ def needed(path: Path, script: str) -> Path:
 
 
 def new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:
-    """The base model to fine-tune, with adapters where asked for."""
+    """The base model to fine-tune, with adapters where asked for.
+
+    Raises:
+        ValueError: adapters on the model from scratch, whose frozen weights would be random and are not kept.
+    """
     settings = experiment.model
+    if settings.base == "tiny" and settings.lora:
+        raise ValueError("model.lora: adapters need a pretrained model.base, not 'tiny'; set model.lora to null")
     if settings.base == "tiny":
         stages = experiment.reasoning.stages
         texts = (e.prompt + e.target for pair in splits.train for e in examples(*pair, stages))
@@ -72,15 +78,21 @@ def trained_engine(given: Given) -> Engine:
 
 
 def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any]) -> L.Trainer:
-    """A Trainer with the user's arguments, his callbacks before ours."""
+    """A Trainer with the user's arguments, his callbacks before ours.
+
+    `trainer.precision` is for training (it has a checkpoint callback). Answers run in `model.dtype` as it is: search
+    knows no autocast, and evaluation must run what was searched.
+    """
     own = given.trainer["callbacks"] or []
     own = own if isinstance(own, list) else [own]
-    arguments = {**given.trainer, "callbacks": [*own, *callbacks]}
+    training = any(isinstance(c, ModelCheckpoint) for c in callbacks)
+    precision = given.trainer["precision"] if training else None
+    arguments = {**given.trainer, "precision": precision, "callbacks": [*own, *callbacks]}
     return L.Trainer(
         **arguments,
         logger=list(loggers) or False,
         default_root_dir=given.folder,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_checkpointing=training,
         reload_dataloaders_every_n_epochs=1,
         inference_mode=True,
     )

@@ -11,10 +11,12 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from lightning import Trainer
 
 from litestage.config import Experiment
@@ -41,6 +43,7 @@ class Given:
 
 def make_parser() -> ArgumentParser:
     """All settings of `Experiment`, the group `trainer`, `--config` and `--ckpt_path`."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the text under a field is its help
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file of the experiment; options after it win.")
     parser.add_class_arguments(Experiment)
@@ -89,5 +92,10 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     if not (inside or alone):
         return message
     key = ".".join(inside.groups()) if inside else (alone[1] or alone[2] if alone else "")
-    near = difflib.get_close_matches(key, known_keys(parser), n=3, cutoff=0.5)
+    known = known_keys(parser)
+    nested = re.search(r'^Parser key "([\w.]+)":.*?class_path \'([\w.]+)\'', message, re.DOTALL)
+    if nested and (made := locate(nested[2])):  # an object inside a value, such as one of the stages
+        key = f"{nested[1]}.{key}"
+        known = [f"{nested[1]}.{name}" for name in signature(made).parameters]  # type: ignore[arg-type]
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
     return f"unknown key {key!r}; the nearest known ones: {', '.join(near) or 'none'}"

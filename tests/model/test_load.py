@@ -107,10 +107,11 @@ def test_the_revision_goes_to_model_and_tokenizer(
 
         return from_pretrained
 
+    monkeypatch.setattr(load.AutoConfig, "from_pretrained", fake(model.config))
     monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", fake(model))
     monkeypatch.setattr(load.AutoTokenizer, "from_pretrained", fake(tokenizer))
     assert load_base(name) == (model, tokenizer)
-    assert calls == [("org/repo", revision)] * 2
+    assert calls == [("org/repo", revision)] * 3
 
 
 def trained_adapter(base: Path) -> Any:

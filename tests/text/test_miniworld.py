@@ -166,33 +166,35 @@ def test_articles(name: str, phrase: str) -> None:
     assert world().phrase(name) == phrase
 
 
-def test_exercises(splits: dict[str, Split]) -> None:
-    questions = [question for question, _ in splits["train"][:50]]
-    rows = list(exercises(questions, seed=0, count=75))
-    made = [exercise for row in rows for exercise in row]
-    assert len(made) == 300
-    assert all(len({exercise.prompt for exercise in row}) == 4 for row in rows)
-    options = {frozenset(question.options.values()) for question in questions}
-    for exercise in made:
-        assert exercise.stage == "exercise"
-        line, cue = exercise.prompt.split("\n")
-        listed = dict(part.split(") ") for part in line.removeprefix("(").split(" ("))
-        label = cue.removeprefix("For option ").removesuffix(",")
-        assert frozenset(listed.values()) in options
-        text = listed[label]
-        assert exercise.target == f" {text}."
+def test_exercises_ask_what_each_letter_names(splits: dict[str, Split]) -> None:
+    pairs, stages = splits["train"][:50], three_stages()
+    rows = list(exercises(pairs, stages, seed=0, count=75))
+    assert len(rows) == 75
+    options = {frozenset(question.options.values()) for question, _ in pairs}
+    recalls = {rationale.texts["recall"][""] for _, rationale in pairs}
+    wholes = [row[0].prompt.count("\n") == 3 for row in rows]
+    assert not any(wholes[:52])  # the lookup alone comes first
+    assert 0.5 < sum(wholes[53:]) / len(wholes[53:]) < 1
+    for row, whole in zip(rows, wholes, strict=True):
+        assert len({exercise.prompt for exercise in row}) == 4
+        for exercise in row:
+            *around, cue = exercise.prompt.split("\n")
+            line = around[1 if whole else 0]
+            listed = dict(part.split(") ") for part in line.removeprefix("(").split(" ("))
+            assert frozenset(listed.values()) in options
+            assert not whole or around[2].removeprefix("Recall: ") in recalls
+            label = cue.removeprefix("Analyze: ").removeprefix("For option ").removesuffix(",")
+            assert (exercise.stage, exercise.target) == ("exercise", f" {listed[label]}.")
 
 
-def test_exercises_are_seeded_and_endless(splits: dict[str, Split]) -> None:
-    questions = [question for question, _ in splits["train"][:5]]
-    assert list(exercises(questions, 0, 40)) == list(exercises(questions, 0, 40))
-    assert list(exercises(questions, 0, 40)) != list(exercises(questions, 1, 40))
-    assert len(list(islice(exercises(questions, 0, 10**12), 1000))) == 1000
+def test_exercises_are_seeded(splits: dict[str, Split]) -> None:
+    pairs, stages = splits["train"][:5], three_stages()
+    assert list(exercises(pairs, stages, 0, 40)) == list(exercises(pairs, stages, 0, 40))
+    assert list(exercises(pairs, stages, 0, 40)) != list(exercises(pairs, stages, 1, 40))
 
 
-def test_exercises_need_miniworld_questions() -> None:
+def test_exercises_need_questions_and_a_stage_that_fans_out(splits: dict[str, Split]) -> None:
     with pytest.raises(ValueError, match="at least one question"):
-        list(exercises([], 0, 1))
-    other = Question("q7", "Which?", {"A": "a nail", "B": "a spaceship"}, "A")
-    with pytest.raises(ValueError, match=r"question q7: options \['a spaceship'\] are not in the miniworld"):
-        list(exercises([other], 0, 1))
+        list(exercises([], three_stages(), 0, 1))
+    with pytest.raises(ValueError, match="a stage that fans out"):
+        list(exercises(splits["train"][:5], three_stages()[:1], 0, 1))

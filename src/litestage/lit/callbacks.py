@@ -18,20 +18,20 @@ from litestage.search.ranking import measure_importance
 
 
 class ExportModel(Callback):
-    """After training: take the best checkpoint's weights and save them in Hugging Face layout.
+    """After training: take the weights of the best checkpoint and save them in Hugging Face layout.
 
-    Writes `adapter/` for a model with adapters, else `model/` (safetensors, tokenizer beside).
+    Writes `adapter/` for a model with adapters, else `model/` (safetensors, tokenizer beside). Without a best
+    checkpoint (no validation ran) the last weights are taken.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, best: ModelCheckpoint) -> None:
+        self.folder, self.best = folder, best
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export; on the first process only."""
         module = _fine_tune(pl_module)
-        checkpoint = trainer.checkpoint_callback
-        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
-            best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+        if self.best.best_model_path:
+            best = torch.load(self.best.best_model_path, map_location="cpu", weights_only=True)
             module.load_state_dict(best["state_dict"], strict=False)
         if trainer.is_global_zero:
             target = self.folder / ("adapter" if hasattr(module.model, "peft_config") else "model")

@@ -64,9 +64,8 @@ class QuestionData(L.LightningDataModule):
         groups = [list(examples(question, rationale, self.stages)) for question, rationale in pairs]
         batches: list[list[Row]] = []
         if epoch == 0 and self.settings.curriculum_steps:
-            asked = [question for question, _ in self.splits.train]
             count = self.settings.curriculum_steps * size
-            warm = miniworld.exercises(asked, seed_of(self.seed, "exercises"), count)
+            warm = miniworld.exercises(self.splits.train, self.stages, seed_of(self.seed, "exercises"), count)
             batches += _chunks(list(warm), size)
         if self.settings.stream == "packed":
             return batches + _chunks(groups, size)

@@ -104,7 +104,7 @@ class FineTune(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen weights out: they are those of the base model."""
-        frozen = {f"model.{name}" for name, p in self.model.named_parameters() if not p.requires_grad}
-        for key in frozen:
+        """Leave frozen weights out: they are those of the base model. Tied weights have several names."""
+        named = self.model.named_parameters(remove_duplicate=False)
+        for key in {f"model.{name}" for name, p in named if not p.requires_grad}:
             checkpoint["state_dict"].pop(key, None)

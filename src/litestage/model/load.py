@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from litestage.config import LoraSettings
-from litestage.model.sublayers import Decoder
+from litestage.model.sublayers import check_architecture
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear layers of a block. Embeddings and head stay out: they may be tied."""
@@ -39,11 +39,11 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     where: dict[str, Any] = {} if local or not revision else {"revision": revision}
     source = name if local else repo
     try:
+        check_architecture(AutoConfig.from_pretrained(source, **where).model_type)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), use_safetensors=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
     except OSError as error:
         raise FileNotFoundError(f"{name}: could not be loaded: {error}") from error
-    Decoder(model)  # refuses unknown architectures before anything is spent on them
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer

@@ -39,9 +39,7 @@ class Decoder:
     def __init__(self, model: nn.Module) -> None:
         base = base_model(model)
         self.config = base.config
-        if self.config.model_type not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"architecture {self.config.model_type!r} is not supported; supported are {known}")
+        check_architecture(self.config.model_type)
         self.embed, self.norm, self.head = base.model.embed_tokens, base.model.norm, base.lm_head
         self.rotary, self.blocks = base.model.rotary_emb, list(base.model.layers)
         self.num_sublayers = 2 * len(self.blocks)
@@ -134,6 +132,12 @@ class Decoder:
         # A padded query sees itself alone: a row of nothing would turn into NaN and spread.
         mask[:, :, -tokens:] |= torch.eye(tokens, dtype=torch.bool, device=mask.device)
         return mask[:, None].expand(rows, self.groups, tokens, -1).reshape(rows, 1, self.groups * tokens, -1)
+
+
+def check_architecture(model_type: str) -> None:
+    """Raise `ValueError` unless the blocks of this `config.model_type` are known."""
+    if model_type not in ARCHITECTURES:
+        raise ValueError(f"architecture {model_type!r} is not supported; supported are {', '.join(ARCHITECTURES)}")
 
 
 def base_model(model: Any) -> Any:

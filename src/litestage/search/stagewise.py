@@ -77,6 +77,7 @@ def search(
             f"the importance was measured on {importance.model} ({len(importance.order)} sub-layers) but the model "
             f"is {engine.name} ({engine.decoder.num_sublayers}); run train.py again"
         )
+    exits = _exits(engine.stage_names, settings)  # a bad rule is refused before anything is tried
     full = objective(engine.full_depth())
     target = full.accuracy - settings.eps
     chosen = dict.fromkeys(engine.stage_names, 0)
@@ -86,7 +87,7 @@ def search(
             b: objective(staged_plan(importance, {**chosen, stage: b}))
             for b in budgets(len(importance.order), settings)
         }
-        # Accuracies are counts over n: compare them as such, or 0.78 - 0.01 would miss 0.77.
+        # Accuracies are counts over n: compare them as such, or 0.47 would miss 0.52 - 0.05.
         reached = [b for b, t in trials.items() if round((t.accuracy - target) * t.n, 6) >= 0]
         chosen[stage] = min(reached, key=lambda b: (trials[b].seconds, b), default=0)
         for b, trial in trials.items():
@@ -94,14 +95,14 @@ def search(
             if report:
                 report(tried[-1])
     plain = objective(staged_plan(importance, chosen))
-    with_exit = objective(staged_plan(importance, chosen, _exits(engine.stage_names, settings)))
-    keep = round((with_exit.accuracy - target) * with_exit.n, 6) >= 0
+    with_exit = objective(staged_plan(importance, chosen, exits))
+    keep = bool(exits) and round((with_exit.accuracy - target) * with_exit.n, 6) >= 0
     final = with_exit if keep else plain
     return Found(final.plan, full, target, tried, final, keep)
 
 
 def profile(found: Found, cost: dict[str, Any] | None) -> dict[str, Any]:
-    """The content of `search.json`: every trial, the target, the calibrated costs."""
+    """The content of `search.json`: every trial, the target, the calibrated costs (none if seconds were measured)."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -123,7 +124,7 @@ def profile(found: Found, cost: dict[str, Any] | None) -> dict[str, Any]:
             }
             for t in found.tried
         ],
-        "cost_model": cost,
+        "cost_model": cost or {},
     }
 
 

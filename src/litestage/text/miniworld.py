@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from math import comb
 from random import Random
 
+from litestage.config import StageSettings
 from litestage.records import Question, Rationale
-from litestage.text.stages import Example
+from litestage.text.stages import Example, render
 
 LABELS = "ABCD"
 SHARES = {"test": 0.2, "validation": 0.15}
 """Share of a fact's pairs held out for a split; training keeps the rest."""
+BARE = 0.7
+"""Share of the warm-up exercises, the first ones, that show nothing but options and cue."""
 MIN_WRONG = 5
 """Held-out wrong pairs of a fact and split are at least this many, so that questions differ enough."""
 MAX_TRIES = 30
@@ -159,33 +162,43 @@ def build(
     return {split: _split(split, made, sizes[split], seed) for split, made in pools(seed).items()}
 
 
-def exercises(questions: Sequence[Question], seed: int, count: int) -> Iterator[list[Example]]:
+def exercises(
+    pairs: Sequence[tuple[Question, Rationale]], stages: Sequence[StageSettings], seed: int, count: int
+) -> Iterator[list[Example]]:
     """Warm-up for looking an option up by its letter: say what each letter names.
 
     A model from scratch learns fluent reasoning long before it learns to look up, and then stays at chance; with
-    these exercises first it learns the lookup in a few hundred steps.
+    these exercises first it learns the lookup in a few hundred steps. Most show the options and the cue alone, which
+    is what makes the lookup click; from then on three in four are whole prompts of the stage that fans out, with
+    shuffled options and the earlier stages' texts of another question, so that only looking up helps.
 
     Args:
-        questions: miniworld questions whose options are used.
+        pairs: training questions with their rationales.
+        stages: the pipeline; one of its stages fans out.
         seed: decides all draws.
-        count: number of exercises, each one example an option; any number can be drawn.
+        count: number of exercises, each one example an option.
 
     Raises:
-        ValueError: `questions` is empty or has an option that is not in the world.
+        ValueError: `pairs` is empty, or no stage fans out.
     """
-    if not questions:
+    if not pairs:
         raise ValueError("exercises need at least one question to take options from; got none")
-    names = {world().phrase(name) for name in world().entities}
+    index = next((i for i, stage in enumerate(stages) if stage.fans_out), None)
+    if index is None:
+        raise ValueError("exercises need a stage that fans out (one with a cue); set data.curriculum_steps to 0")
     draw = Random(f"{seed}-exercises")
-    for _ in range(count):
-        question = draw.choice(questions)
+    for number in range(count):
+        question, other = draw.choice(pairs)[0], draw.choice(pairs)[1]
         texts = draw.sample(list(question.options.values()), len(question.options))
-        unknown = [text for text in texts if text not in names]
-        if unknown:
-            raise ValueError(f"question {question.id}: options {unknown} are not in the miniworld")
-        options = dict(zip(question.options, texts, strict=True))
-        line = " ".join(f"({label}) {text}" for label, text in options.items())
-        yield [Example("exercise", f"{line}\nFor option {label},", f" {text}.") for label, text in options.items()]
+        shuffled = replace(question, options=dict(zip(question.options, texts, strict=True)))
+        prompts = render(shuffled, stages, index, other.texts)
+        if number < BARE * count or draw.random() < 0.25:
+            line = " ".join(f"({label}) {text}" for label, text in shuffled.options.items())
+            prompts = {
+                label: f"{line}\n{stages[index].cue.format(label=label, option=text)}"
+                for label, text in shuffled.options.items()
+            }
+        yield [Example("exercise", prompt, f" {shuffled.options[label]}.") for label, prompt in prompts.items()]
 
 
 def _cut(names: Sequence[str], least: int, draw: Random) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,114 @@
+"""The cost model's arithmetic by hand, and a calibration whose clock is made up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from litestage.model.decode import Rules, Trace
+from litestage.model.sublayers import Decoder
+from litestage.pipeline import Engine
+from litestage.search import cost
+from litestage.search.cost import CostModel, calibrate, row_grid
+
+HEAD, ATTENTION, FFN = 8.0, 2.0, 3.0
+MODEL = CostModel(
+    num_sublayers=6,
+    rows=[1, 4],
+    steps=[(1.0, 0.5, 0.25), (4.0, 2.0, 1.0)],
+    prefill=(10.0, 0.5),
+    fit={},
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "skip", "seconds"),
+    [
+        (1, set(), 1.0 + 3 * 0.5 + 3 * 0.25),
+        (1, {0}, 1.0 + 2 * 0.5 + 3 * 0.25),  # sub-layer 0 is attention
+        (1, {1}, 1.0 + 3 * 0.5 + 2 * 0.25),  # sub-layer 1 is feed-forward
+        (1, set(range(6)), 1.0),
+        (4, {0, 2, 3}, 4.0 + 1 * 2.0 + 2 * 1.0),
+        (2, set(), 2.0 + 3 * 1.0 + 3 * 0.5),  # a third of the way from 1 to 4 rows
+        (9, set(), 4.0 + 3 * 2.0 + 3 * 1.0),  # beyond the grid: its end
+    ],
+)
+def test_step_seconds(rows: int, skip: set[int], seconds: float) -> None:
+    assert MODEL.step_seconds(rows, skip) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_decode_and_prefill_add_up() -> None:
+    assert MODEL.decode_seconds(Counter({1: 3, 4: 2}), {0}) == pytest.approx(3 * 2.75 + 2 * 11.0)
+    assert MODEL.decode_seconds({}) == 0
+    assert MODEL.prefill_seconds(Trace(prefill_calls=2, prefill_tokens=30, prefill_slots=40)) == 2 * 10.0 + 40 * 0.5
+
+
+def test_to_json_keeps_everything() -> None:
+    document = MODEL.to_json()
+    assert document["rows"] == [1, 4]
+    assert document["step_seconds"] == {"head": [1.0, 4.0], "attention": [0.5, 2.0], "ffn": [0.25, 1.0]}
+    assert document["prefill_seconds"] == {"call": 10.0, "token": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("rows", "grid"),
+    [(1, [1]), (2, [1, 2]), (4, [1, 4]), (5, [1, 4, 5]), (16, [1, 4, 16]), (64, [1, 4, 16, 64])],
+)
+def test_row_grid(rows: int, grid: list[int]) -> None:
+    assert row_grid(rows) == grid
+
+
+def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds that follow the model exactly must be fitted exactly."""
+
+    def decode_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
+        attention = decoder.num_sublayers // 2 - sum(j % 2 == 0 for j in rules.skip)
+        ffn = decoder.num_sublayers // 2 - sum(j % 2 == 1 for j in rules.skip)
+        return len(prompts) * (HEAD + ATTENTION * attention + FFN * ffn)
+
+    def prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> float:
+        return 7.0 + 0.25 * sum(len(p) for p in prompts)
+
+    monkeypatch.setattr(cost, "_decode_seconds", decode_seconds)
+    monkeypatch.setattr(cost, "_prefill_seconds", prefill_seconds)
+    told: list[int] = []
+    made = calibrate(engine.decoder, 5, 12, told.append)
+    assert made.rows == [1, 4, 5]
+    assert len(told) == 3
+    for rows, step in zip(made.rows, made.steps, strict=True):
+        assert step == pytest.approx((rows * HEAD, rows * ATTENTION, rows * FFN))
+    assert made.prefill == pytest.approx((7.0, 0.25))
+    errors = [value for name, value in made.fit.items() if name.endswith("error")]
+    assert max(errors) < 1e-9
+    assert made.fit["points"] == 3 * 6 + 3 * 2
+
+
+def test_calibration_on_a_real_engine_is_positive_and_monotone(engine: Engine) -> None:
+    made = calibrate(engine.decoder, rows=4, prompt_tokens=12)
+    everything = range(engine.decoder.num_sublayers)
+    for rows in (1, 3, 4):
+        costs = [made.step_seconds(rows, everything[:skipped]) for skipped in range(len(everything) + 1)]
+        assert costs == sorted(costs, reverse=True)
+        assert costs[0] > 0
+    assert min(min(step) for step in made.steps) >= 0
+    assert made.prefill_seconds(Trace(1, 12, 12)) > 0
+    names = {"decode_median_relative_error", "decode_max_relative_error", "prefill_median_relative_error"}
+    assert set(made.fit) == {"points"} | names
+    assert made.fit["decode_median_relative_error"] <= made.fit["decode_max_relative_error"]
+
+
+def test_calibration_runs_the_steps_it_divides_by(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every timed decode has exactly STEPS steps with all rows: random rows never end early."""
+    traces: list[Counter[int]] = []
+    original = cost.decode
+
+    def spy(decoder: Decoder, prompts: object, rows: Sequence[int], rules: Rules, trace: Trace) -> object:
+        out = original(decoder, prompts, rows, rules, trace)
+        traces.append(trace.steps)
+        return out
+
+    monkeypatch.setattr(cost, "decode", spy)
+    calibrate(engine.decoder, rows=2, prompt_tokens=12)
+    assert {tuple(steps.items()) for steps in traces} == {((1, cost.STEPS),), ((2, cost.STEPS),)}

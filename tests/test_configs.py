@@ -1,0 +1,90 @@
+"""Every shipped configuration parses, and holds what its first line says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from litestage.config import Experiment, ReasoningSettings
+from litestage.settings import Given, parse
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+PAPER = {
+    "obqa_tinyllama": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+    "obqa_qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B-Instruct",
+}
+SMOLLM2 = ["smollm2_miniworld", "smollm2_obqa"]
+
+
+def given(name: str) -> Given:
+    return parse(["--config", str(FOLDER / f"{name}.yaml")], FOLDER / "miniworld.yaml")
+
+
+def test_the_list_is_complete() -> None:
+    assert {"miniworld", *PAPER, *SMOLLM2} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_parses_to_what_is_written(name: str) -> None:
+    found = given(name)
+    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    assert isinstance(found.experiment, Experiment)
+    for group, keys in written.items():
+        settings = found.trainer if group == "trainer" else getattr(found.experiment, group)
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            held = settings[key] if group == "trainer" else getattr(settings, key)
+            assert held == value, f"{group}.{key}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_says_what_it_is_for_and_when_it_ends(name: str) -> None:
+    assert (FOLDER / f"{name}.yaml").read_text().startswith("# ")
+    found = given(name)
+    assert found.trainer["max_epochs"] is not None  # Lightning's own default is 1000
+    assert found.trainer["gradient_clip_val"] == 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_uses_one_device(name: str) -> None:
+    """Answers are counted in one process."""
+    trainer = given(name).trainer
+    assert trainer["accelerator"] == "cpu" or trainer["devices"] == 1
+
+
+def test_runs_do_not_share_a_folder() -> None:
+    folders = [given(name).folder for name in NAMES]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize(("name", "base"), PAPER.items())
+def test_the_papers_settings(name: str, base: str) -> None:
+    found = given(name)
+    experiment = found.experiment
+    assert (experiment.model.base, experiment.model.lora) == (base, None)
+    assert (experiment.model.learning_rate, experiment.model.warmup) == (5e-5, 0.1)
+    assert (experiment.data.benchmark, experiment.data.source) == ("obqa", "allenai/openbookqa")
+    assert (experiment.data.train_size, experiment.data.validation_size, experiment.data.test_size) == (None,) * 3
+    assert (experiment.data.batch_size, experiment.data.stream) == (16, "interleaved")
+    assert experiment.data.interleave_steps == 100
+    assert found.trainer["max_epochs"] == 10
+    assert experiment.reasoning == ReasoningSettings(batch_size=experiment.reasoning.batch_size)
+    assert [stage.max_new_tokens for stage in experiment.reasoning.stages] == [200, 200, 200]
+    assert experiment.reasoning.temperature == 0.7
+    assert (experiment.search.eps, experiment.search.step) == (0.01, 1)
+    assert (experiment.search.exit_window, experiment.search.exit_threshold) == (5, 0.5)
+    assert experiment.evaluate.attempts == 10
+
+
+def test_the_default_needs_neither_network_nor_accelerator() -> None:
+    found = given("miniworld")
+    assert (found.experiment.model.base, found.experiment.data.benchmark) == ("tiny", "miniworld")
+    assert found.trainer["accelerator"] == "cpu"
+    assert found.experiment.tracking.wandb == "offline"
+
+
+@pytest.mark.parametrize("name", SMOLLM2)
+def test_smollm2_lies_where_its_script_puts_it(name: str) -> None:
+    assert given(name).experiment.model.base == "checkpoints/base/SmolLM2-135M-Instruct"
