@@ -129,8 +129,8 @@ class TinySettings:
     """Width of the feed-forward."""
     vocabulary: int = 1200
     """Size of the BPE vocabulary, trained on the training questions."""
-    embedding_std: float = 0.09
-    """Spread of the tied embeddings at the start, near 1/sqrt(hidden); 0.02 never learns to look an option up."""
+    init_std: float = 0.09
+    """Spread of all weights at the start, near 1/sqrt(hidden); with 0.02 it never learns to look an option up."""
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -34,7 +35,9 @@ class ExportModel(Callback):
             best = torch.load(self.best.best_model_path, map_location="cpu", weights_only=True)
             module.load_state_dict(best["state_dict"], strict=False)
         if trainer.is_global_zero:
-            target = self.folder / ("adapter" if hasattr(module.model, "peft_config") else "model")
+            kinds = ["adapter", "model"]
+            target = self.folder / kinds.pop(0 if hasattr(module.model, "peft_config") else 1)
+            shutil.rmtree(self.folder / kinds[0], ignore_errors=True)  # an earlier training of another kind
             module.model.save_pretrained(target)  # type: ignore[operator]
             module.engine.tokenizer.save_pretrained(target)
 
