@@ -202,6 +202,14 @@ def test_a_plan_for_another_model_is_refused_with_both_names_and_counts(fails: F
     assert "tiny (mini) (4 sub-layers)" in message
 
 
+def test_a_plan_for_earlier_weights_is_refused(fails: Fail, copied: Path) -> None:
+    path = copied / "plan" / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["provenance"]["weights"] = "0123456789ab"
+    path.write_text(json.dumps(plan))
+    assert "trained again since this search; run search.py again" in fails(cli.evaluate)
+
+
 def test_importance_of_another_model_is_refused_with_both_names_and_counts(fails: Fail, copied: Path) -> None:
     path = copied / "importance.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": "other (run)"}))

@@ -26,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, ExportModel, SampleTable, SubLayerImportance, sample_rows
+from litestage.lit.curriculum import Listen
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
 from litestage.lit.tune import FineTune
@@ -37,7 +38,7 @@ from litestage.report.environment import environment
 from litestage.report.figures import draw_all
 from litestage.report.schema import read, validate
 from litestage.report.table import results_table, search_table, show
-from litestage.runs import make_trainer, model_name, needed, new_model, trained_engine, writable
+from litestage.runs import make_trainer, model_name, needed, new_model, trained_engine, weights_hash, writable
 from litestage.search.cost import CostModel, calibrate, row_grid
 from litestage.search.objective import Objective
 from litestage.search.policies import AdaSkip, nearest_budget
@@ -87,9 +88,10 @@ def train(given: Given) -> dict[str, Any]:
             ExportModel(folder, best),
             SubLayerImportance(folder, asked),
             SampleTable(experiment.tracking.samples),
+            Listen(),
         ]
         extra += [LearningRateMonitor()] if logger else []
-        table = CSVLogger(folder, name="", version="metrics")
+        table = CSVLogger(folder, name="metrics")
         trainer = make_trainer(given, [table, logger] if logger else [table], extra)
         resume = str(folder / "last.ckpt") if given.ckpt_path == "last" else given.ckpt_path
         trainer.fit(module, QuestionData(experiment, splits, tokenizer), ckpt_path=resume)
@@ -126,6 +128,7 @@ def search(given: Given) -> dict[str, Any]:
             "accuracy": found.final.accuracy,
             "questions": len(questions),
             "split": split_hash(questions),
+            "weights": weights_hash(folder),
             "latency": settings.latency,
             "seed": experiment.seed,
         }
@@ -159,6 +162,8 @@ def evaluate(given: Given) -> dict[str, Any]:
     engine = trained_engine(given)
     plan = Plan.from_pretrained(folder / "plan")
     plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
+    if plan.provenance.get("weights") not in (None, weights_hash(folder)):
+        raise ValueError(f"{folder / 'plan'}: the model was trained again since this search; run search.py again")
     importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
     full = engine.full_depth()
     uniform = AdaSkip(importance, engine.stage_names)

@@ -108,6 +108,7 @@ class ReasoningSettings:
         groups = re.compile(self.answer_pattern).groups
         _require(groups >= 1, f"reasoning.answer_pattern {self.answer_pattern!r} needs a group around the label")
         _require(self.temperature > 0, f"reasoning.temperature is {self.temperature}; it must be above 0")
+        _require(any(stage.loss_weight for stage in self.stages), "every stage has loss_weight 0; nothing to learn")
         known = {"question", "options"}
         for stage in self.stages:
             own = {"label", "option", "cue"} if stage.fans_out else set()
@@ -129,8 +130,8 @@ class TinySettings:
     """Width of the feed-forward."""
     vocabulary: int = 1200
     """Size of the BPE vocabulary, trained on the training questions."""
-    init_std: float = 0.09
-    """Spread of all weights at the start, near 1/sqrt(hidden); with 0.02 it never learns to look an option up."""
+    embedding_std: float = 0.09
+    """Spread of the tied embeddings at the start, near 1/sqrt(hidden); 0.02 never learns to look an option up."""
 
 
 @dataclass
@@ -197,7 +198,8 @@ class DataSettings:
     batch_size: int = 16
     """Questions a step (`packed`) or stage examples a step (otherwise)."""
     curriculum_steps: int = 0
-    """Steps of the benchmark's own warm-up exercises before its questions (only miniworld has some)."""
+    """At most so many steps of the benchmark's own warm-up exercises come before its questions (only miniworld has
+    some); they end as soon as they are learned, and the questions get the steps that are left."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; at least 1")
@@ -235,6 +237,9 @@ class SearchSettings:
         _require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
         _require(self.step >= 1, f"search.step is {self.step}; at least 1 sub-layer")
         _require(self.importance_questions >= 1, "search.importance_questions must be at least 1")
+        _require(self.questions is None or self.questions >= 1, "search.questions must be at least 1, or null for all")
+        most = self.max_budget
+        _require(most is None or most >= 0, f"search.max_budget is {most}; at least 0 sub-layers, or null for all")
         if self.exit_threshold is not None:
             ExitRule(self.exit_window, self.exit_threshold)  # says what is wrong with them
 
@@ -253,6 +258,8 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, f"evaluate.attempts is {self.attempts}; at least 1")
         _require(self.repeats >= 1, f"evaluate.repeats is {self.repeats}; at least 1")
+        timed = self.timed_questions
+        _require(timed is None or timed >= 1, f"evaluate.timed_questions is {timed}; at least 1, or null for all")
 
 
 @dataclass

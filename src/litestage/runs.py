@@ -5,6 +5,7 @@ engine = trained_engine(parse(["--run", "miniworld"], Path("configs/miniworld.ya
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def needed(path: Path, script: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; run `python {script}` with the same configuration first")
     return path
+
+
+def weights_hash(folder: Path) -> str:
+    """Short SHA-256 of the trained weights in a run's folder: a plan holds for the weights it was searched with."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("model/*.safetensors"), *folder.glob("adapter/*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:

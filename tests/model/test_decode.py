@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -164,6 +166,14 @@ def test_sampling_follows_the_distribution(model: torch.nn.Module) -> None:
     seen = torch.bincount(drawn, minlength=len(want)) / rows
     error = (want * (1 - want) / rows).sqrt()
     assert ((seen - want).abs() <= 5 * error + 1e-3).all()
+
+
+def test_a_draw_of_zero_never_takes_an_impossible_token(model: torch.nn.Module) -> None:
+    decoder = Decoder(model)
+    filled = prefill(decoder, [[5, 6, 7]], Trace())
+    filled = replace(filled, logits=filled.logits.index_fill(1, torch.tensor([0, 1]), -torch.inf))
+    rules = Rules(1, EOS, temperature=0.7, draws=torch.zeros(1, 1))
+    assert decode(decoder, filled, [0], rules, Trace())[0].tokens == [2]
 
 
 def test_a_prompt_longer_than_the_context_is_named(model: torch.nn.Module) -> None:

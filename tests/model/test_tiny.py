@@ -75,15 +75,8 @@ def test_the_model_has_the_asked_shape(tokenizer: PreTrainedTokenizerFast, tiny:
     assert model.model.embed_tokens.weight.shape == (len(tokenizer), 32)
 
 
-def test_embeddings_are_tied_and_weights_have_the_asked_spread(tokenizer: PreTrainedTokenizerFast, tiny: TinySettings) -> None:
-    tiny.init_std = 0.25
+def test_embeddings_are_tied_and_have_the_asked_spread(tokenizer: PreTrainedTokenizerFast, tiny: TinySettings) -> None:
+    tiny.embedding_std = 0.25
     model = tiny_llama(tiny, tokenizer, 0)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert float(model.lm_head.weight.detach().std()) == pytest.approx(0.25, rel=0.03)
-    assert float(model.model.layers[0].mlp.up_proj.weight.detach().std()) == pytest.approx(0.25, rel=0.05)
-
-
-def test_an_option_letter_is_the_same_token_wherever_it_stands(tokenizer: PreTrainedTokenizerFast) -> None:
-    places = ("(B) a log", "For option B, a log", "is option B.")
-    letter = tokenizer.convert_tokens_to_ids("B")
-    assert all(letter in tokenizer(text)["input_ids"] for text in places)

@@ -12,7 +12,7 @@ from litestage.config import three_stages
 from litestage.records import Question, Rationale
 from litestage.text import miniworld
 from litestage.text.miniworld import LABELS, build, exercises, pools, world
-from litestage.text.stages import examples
+from litestage.text.stages import Example, examples
 
 Split = list[tuple[Question, Rationale]]
 
@@ -167,34 +167,42 @@ def test_articles(name: str, phrase: str) -> None:
 
 
 def test_exercises_ask_what_each_letter_names(splits: dict[str, Split]) -> None:
-    pairs, stages = splits["train"][:50], three_stages()
-    rows = list(exercises(pairs, stages, seed=0, count=75))
-    assert len(rows) == 75
+    pairs = splits["train"][:50]
     options = {frozenset(question.options.values()) for question, _ in pairs}
     recalls = {rationale.texts["recall"][""] for _, rationale in pairs}
-    wholes = [row[0].prompt.count("\n") == 3 for row in rows]
-    assert not any(wholes[:52])  # the lookup alone comes first
-    assert 0.5 < sum(wholes[53:]) / len(wholes[53:]) < 1
-    for row, whole in zip(rows, wholes, strict=True):
+    lines = []
+    for row in islice(exercises(pairs, three_stages(), seed=0, bare=False), 80):
         assert len({exercise.prompt for exercise in row}) == 4
         for exercise in row:
-            *around, cue = exercise.prompt.split("\n")
-            line = around[1 if whole else 0]
+            parts = exercise.prompt.split("\n")
+            lines.append(len(parts))
+            line = next(part for part in parts if part.startswith("(A)"))
             listed = dict(part.split(") ") for part in line.removeprefix("(").split(" ("))
             assert frozenset(listed.values()) in options
-            assert not whole or around[2].removeprefix("Recall: ") in recalls
-            label = cue.removeprefix("Analyze: ").removeprefix("For option ").removesuffix(",")
+            assert all(part.removeprefix("Recall: ") in recalls for part in parts if part.startswith("Recall"))
+            label = parts[-1].removeprefix("Analyze: ").removeprefix("For option ").removesuffix(",")
             assert (exercise.stage, exercise.target) == ("exercise", f" {listed[label]}.")
+    assert set(lines) == {2, 3, 4}  # bare, one part, both parts around the options
+
+
+def test_bare_exercises_show_options_and_cue_alone(splits: dict[str, Split]) -> None:
+    for row in islice(exercises(splits["train"][:5], three_stages(), seed=0, bare=True), 10):
+        for label, exercise in zip(LABELS, row, strict=True):
+            assert exercise.prompt.startswith("(A) ")
+            assert exercise.prompt.endswith(f"\nFor option {label},")
+            assert exercise.prompt.count("\n") == 1
 
 
 def test_exercises_are_seeded(splits: dict[str, Split]) -> None:
-    pairs, stages = splits["train"][:5], three_stages()
-    assert list(exercises(pairs, stages, 0, 40)) == list(exercises(pairs, stages, 0, 40))
-    assert list(exercises(pairs, stages, 0, 40)) != list(exercises(pairs, stages, 1, 40))
+    def made(seed: int) -> list[list[Example]]:
+        return list(islice(exercises(splits["train"][:5], three_stages(), seed, bare=False), 40))
+
+    assert made(0) == made(0)
+    assert made(0) != made(1)
 
 
 def test_exercises_need_questions_and_a_stage_that_fans_out(splits: dict[str, Split]) -> None:
     with pytest.raises(ValueError, match="at least one question"):
-        list(exercises([], three_stages(), 0, 1))
+        next(exercises([], three_stages(), 0, bare=True))
     with pytest.raises(ValueError, match="a stage that fans out"):
-        list(exercises(splits["train"][:5], three_stages()[:1], 0, 1))
+        next(exercises(splits["train"][:5], three_stages()[:1], 0, bare=True))

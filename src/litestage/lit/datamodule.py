@@ -17,13 +17,12 @@ from transformers import PreTrainedTokenizerBase
 
 from litestage.config import Experiment
 from litestage.lit.batches import collate, tokenize
+from litestage.lit.curriculum import Curriculum, Row
 from litestage.records import Question
 from litestage.seeding import generator_of, seed_of
 from litestage.text import miniworld
 from litestage.text.benchmarks import Splits
-from litestage.text.stages import Example, examples
-
-Row = list[Example]
+from litestage.text.stages import examples
 
 
 class QuestionData(L.LightningDataModule):
@@ -41,12 +40,15 @@ class QuestionData(L.LightningDataModule):
         self.stages = experiment.reasoning.stages
         self.questions_a_batch = experiment.reasoning.batch_size
         self.splits, self.tokenizer = splits, tokenizer
+        self.curriculum: Curriculum | None = None
+        """What the first epoch reads when there are warm-up exercises."""
 
     def train_dataloader(self) -> DataLoader:
         """The stream of this epoch; a function of seed and epoch alone."""
         epoch = self.trainer.current_epoch if self.trainer else 0
-        batches = self.train_batches(epoch)
-        return DataLoader(batches, batch_size=None, collate_fn=self._tensors)  # type: ignore[arg-type]
+        batches: Sequence[list[Row]] = self.train_batches(epoch)
+        self.curriculum = self._warm_up(batches) if epoch == 0 and self.settings.curriculum_steps else None
+        return DataLoader(self.curriculum or batches, batch_size=None, collate_fn=self._tensors)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader:
         """Validation questions."""
@@ -57,27 +59,27 @@ class QuestionData(L.LightningDataModule):
         return self._questions(self.splits.test)
 
     def train_batches(self, epoch: int) -> list[list[Row]]:
-        """Rows of examples, batch by batch: the warm-up exercises (first epoch), then the chosen stream."""
+        """Rows of examples, batch by batch, in the chosen stream."""
         size = self.settings.batch_size
         order = torch.randperm(len(self.splits.train), generator=generator_of(self.seed, "order", epoch)).tolist()
         pairs = [self.splits.train[i] for i in order]
         groups = [list(examples(question, rationale, self.stages)) for question, rationale in pairs]
-        batches: list[list[Row]] = []
-        if epoch == 0 and self.settings.curriculum_steps:
-            count = self.settings.curriculum_steps * size
-            warm = miniworld.exercises(self.splits.train, self.stages, seed_of(self.seed, "exercises"), count)
-            batches += _chunks(list(warm), size)
         if self.settings.stream == "packed":
-            return batches + _chunks(groups, size)
+            return _chunks(groups, size)
         if self.settings.stream == "interleaved":
-            return batches + self._interleaved(groups)
+            return self._interleaved(groups)
         singles = [[example] for group in groups for example in group]
         order = torch.randperm(len(singles), generator=generator_of(self.seed, "singles", epoch)).tolist()
-        return batches + _chunks([singles[i] for i in order], size)
+        return _chunks([singles[i] for i in order], size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Questions are no tensors: they stay where they are."""
         return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, dict) else batch
+
+    def _warm_up(self, batches: Sequence[list[Row]]) -> Curriculum:
+        seed = seed_of(self.seed, "exercises")
+        lessons = [miniworld.exercises(self.splits.train, self.stages, seed, bare) for bare in (True, False)]
+        return Curriculum(lessons, self.settings.curriculum_steps, batches, self.settings.batch_size)
 
     def _interleaved(self, groups: Sequence[Row]) -> list[list[Row]]:
         """TinyThinker's cycle: I batches of one stage, then of the next, until every stage is used up."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from litestage.config import TinySettings
@@ -16,14 +17,9 @@ CONTEXT = 1024
 
 
 def tiny_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer; the same texts give the same tokenizer.
-
-    An option's letter is the same token in "(B)", "option B," and "option B.": a model from scratch then finds the
-    option that a letter names by matching tokens, which it learns several times sooner.
-    """
+    """Train a byte-level BPE tokenizer; the same texts give the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
-    letter = pre_tokenizers.Split(Regex(r"[A-Z](?=[),.])"), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([letter, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -46,7 +42,6 @@ def tiny_llama(settings: TinySettings, tokenizer: PreTrainedTokenizerFast, seed:
         num_key_value_heads=settings.heads,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        initializer_range=settings.init_std,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -54,4 +49,6 @@ def tiny_llama(settings: TinySettings, tokenizer: PreTrainedTokenizerFast, seed:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+        nn.init.normal_(model.model.embed_tokens.weight, std=settings.embedding_std)
+    return model

@@ -25,8 +25,6 @@ from litestage.text.stages import Example, render
 LABELS = "ABCD"
 SHARES = {"test": 0.2, "validation": 0.15}
 """Share of a fact's pairs held out for a split; training keeps the rest."""
-BARE = 0.7
-"""Share of the warm-up exercises, the first ones, that show nothing but options and cue."""
 MIN_WRONG = 5
 """Held-out wrong pairs of a fact and split are at least this many, so that questions differ enough."""
 MAX_TRIES = 30
@@ -163,20 +161,24 @@ def build(
 
 
 def exercises(
-    pairs: Sequence[tuple[Question, Rationale]], stages: Sequence[StageSettings], seed: int, count: int
+    pairs: Sequence[tuple[Question, Rationale]], stages: Sequence[StageSettings], seed: int, bare: bool
 ) -> Iterator[list[Example]]:
-    """Warm-up for looking an option up by its letter: say what each letter names.
+    """Endless warm-up for looking an option up by its letter: say what each letter names.
 
     A model from scratch learns fluent reasoning long before it learns to look up, and then stays at chance; with
-    these exercises first it learns the lookup in a few hundred steps. Most show the options and the cue alone, which
-    is what makes the lookup click; from then on three in four are whole prompts of the stage that fans out, with
-    shuffled options and the earlier stages' texts of another question, so that only looking up helps.
+    these exercises first it learns the lookup in a few hundred steps. Bare exercises show the options and the cue
+    alone, which is what makes the lookup click. The others are prompts of the stage that fans out, with shuffled
+    options and the earlier stages' texts of another question, so that only looking up helps; each part around the
+    options is left out half of the time.
 
     Args:
         pairs: training questions with their rationales.
         stages: the pipeline; one of its stages fans out.
         seed: decides all draws.
-        count: number of exercises, each one example an option.
+        bare: options and cue alone.
+
+    Yields:
+        One example an option.
 
     Raises:
         ValueError: `pairs` is empty, or no stage fans out.
@@ -186,19 +188,21 @@ def exercises(
     index = next((i for i, stage in enumerate(stages) if stage.fans_out), None)
     if index is None:
         raise ValueError("exercises need a stage that fans out (one with a cue); set data.curriculum_steps to 0")
-    draw = Random(f"{seed}-exercises")
-    for number in range(count):
+    draw = Random(f"{seed}-exercises-{bare}")
+    while True:
         question, other = draw.choice(pairs)[0], draw.choice(pairs)[1]
         texts = draw.sample(list(question.options.values()), len(question.options))
         shuffled = replace(question, options=dict(zip(question.options, texts, strict=True)))
         prompts = render(shuffled, stages, index, other.texts)
-        if number < BARE * count or draw.random() < 0.25:
-            line = " ".join(f"({label}) {text}" for label, text in shuffled.options.items())
-            prompts = {
-                label: f"{line}\n{stages[index].cue.format(label=label, option=text)}"
-                for label, text in shuffled.options.items()
-            }
-        yield [Example("exercise", prompt, f" {shuffled.options[label]}.") for label, prompt in prompts.items()]
+        line = " ".join(f"({label}) {text}" for label, text in shuffled.options.items())
+        above, between = not bare and draw.random() < 0.5, not bare and draw.random() < 0.5
+        row = []
+        for label, text in shuffled.options.items():
+            cue = stages[index].cue.format(label=label, option=text)
+            head, tail = prompts[label].split(line, 1)
+            prompt = (head if above else "") + line + (tail if between else f"\n{cue}")
+            row.append(Example("exercise", prompt, f" {text}."))
+        yield row
 
 
 def _cut(names: Sequence[str], least: int, draw: Random) -> dict[str, tuple[str, ...]]:

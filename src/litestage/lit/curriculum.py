@@ -1,0 +1,74 @@
+"""Warm-up exercises first, for as long as they are needed, then the questions: always the same number of steps.
+
+Without it a small model from scratch ends at chance, fluent (see `miniworld.exercises`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from litestage.text.stages import Example
+
+Row = list[Example]
+LEARNED = (0.1, 0.02)
+"""A lesson ends when its smoothed loss falls below this, lesson by lesson."""
+MEMORY = 0.95
+"""Share of the smoothed loss that stays from step to step."""
+
+
+class Curriculum(Sequence[list[Row]]):
+    """Batches that depend on how well the lessons went; to be read in order.
+
+    Args:
+        lessons: endless exercises, one iterator for each entry of `LEARNED`.
+        steps: exercises end after this many batches at the latest.
+        batches: the stream behind them; the steps that the lessons did not need go through it once more.
+        size: rows of a batch of exercises.
+    """
+
+    def __init__(self, lessons: Sequence[Iterator[Row]], steps: int, batches: Sequence[list[Row]], size: int) -> None:
+        self.lessons, self.steps, self.batches, self.size = lessons, steps, batches, size
+        self.lesson, self.smoothed = 0, 10.0
+        self._ended: int | None = None
+
+    def __len__(self) -> int:
+        return self.steps + len(self.batches)
+
+    @overload
+    def __getitem__(self, index: int) -> list[Row]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[Row]]: ...
+    def __getitem__(self, index: int | slice) -> list[Row] | list[list[Row]]:
+        """The batch of step `index`."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index >= len(self):
+            raise IndexError(index)
+        if self.lesson < len(self.lessons) and index < self.steps:
+            return [next(self.lessons[self.lesson]) for _ in range(self.size)]
+        if self._ended is None:
+            self._ended = index
+        return self.batches[(index - self._ended) % len(self.batches)]
+
+    def hear(self, loss: float) -> None:
+        """Take the loss of a batch of exercises; go on to the next lesson when this one is learned."""
+        self.smoothed = MEMORY * self.smoothed + (1 - MEMORY) * loss
+        if self.lesson < len(self.lessons) and self.smoothed < LEARNED[self.lesson]:
+            self.lesson, self.smoothed = self.lesson + 1, 10.0
+
+
+class Listen(Callback):
+    """Tells the curriculum of the running epoch how the exercises go."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: dict[str, Tensor], batch_idx: int
+    ) -> None:
+        """Pass the loss on when the batch held exercises only."""
+        curriculum = trainer.datamodule.curriculum
+        if curriculum is not None and bool((batch["stages"] < 0).all()):
+            curriculum.hear(float(outputs["loss"]))
