@@ -34,7 +34,8 @@ class Curriculum(Sequence[list[Row]]):
     def __init__(self, lessons: Sequence[Iterator[Row]], steps: int, batches: Sequence[list[Row]], size: int) -> None:
         self.lessons, self.steps, self.batches, self.size = lessons, steps, batches, size
         self.lesson, self.smoothed = 0, 10.0
-        self._ended: int | None = None
+        self.ended: int | None = None
+        """The step that began the questions; `None` while the lessons go on."""
 
     def __len__(self) -> int:
         return self.steps + len(self.batches)
@@ -51,9 +52,9 @@ class Curriculum(Sequence[list[Row]]):
             raise IndexError(index)
         if self.lesson < len(self.lessons) and index < self.steps:
             return [next(self.lessons[self.lesson]) for _ in range(self.size)]
-        if self._ended is None:
-            self._ended = index
-        return self.batches[(index - self._ended) % len(self.batches)]
+        if self.ended is None:
+            self.ended = index
+        return self.batches[(index - self.ended) % len(self.batches)]
 
     def hear(self, loss: float) -> None:
         """Take the loss of a batch of exercises; go on to the next lesson when this one is learned."""

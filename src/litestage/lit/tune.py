@@ -6,6 +6,7 @@ trainer.fit(module, QuestionData(experiment, splits, tokenizer))
 
 from __future__ import annotations
 
+from math import cos, pi
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
-from transformers import get_cosine_schedule_with_warmup
 
 from litestage.config import Experiment
 from litestage.model.sublayers import Decoder, base_model
@@ -93,14 +93,24 @@ class FineTune(L.LightningModule):
             self.log(f"val/tokens_{stage}", metric, on_epoch=True, batch_size=len(batch))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW with linear warm-up and cosine decay over all steps."""
+        """AdamW with linear warm-up and cosine decay, which begins once the warm-up exercises (if any) have ended."""
         trained = [p for p in self.parameters() if p.requires_grad]
         settings = self.settings
         optimizer = torch.optim.AdamW(
             trained, settings.learning_rate, (0.9, settings.beta2), weight_decay=settings.weight_decay
         )
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = get_cosine_schedule_with_warmup(optimizer, int(settings.warmup * steps), steps)
+        warmup = max(1, int(settings.warmup * steps))
+
+        def factor(step: int) -> float:
+            curriculum = getattr(getattr(self.trainer, "datamodule", None), "curriculum", None)
+            if curriculum is not None and curriculum.ended is None:
+                return min(1.0, step / warmup)
+            start = max(warmup, curriculum.ended if curriculum is not None else 0)
+            decay = (step - start) / max(1, steps - start)
+            return min(1.0, step / warmup, 0.5 * (1 + cos(pi * min(1.0, max(0.0, decay)))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
