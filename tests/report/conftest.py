@@ -147,8 +147,16 @@ def profile() -> dict[str, Any]:
         "full_depth": {
             "accuracy": 0.66,
             "latency": {"recall": 0.09, "analyze": 0.27, "summarize": 0.06},
+            "tokens": {"recall": 11.0, "analyze": 62.0, "summarize": 8.0},
             "n": 200,
         },
+        "final": {
+            "accuracy": 0.655,
+            "latency": {"recall": 0.07, "analyze": 0.21, "summarize": 0.05},
+            "tokens": {"recall": 11.0, "analyze": 61.0, "summarize": 8.0},
+            "n": 200,
+        },
+        "exit_kept": True,
         "trials": trials,
         "cost_model": {"ms_per_sublayer": 0.12},
     }
