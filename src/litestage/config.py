@@ -199,7 +199,7 @@ class DataSettings:
     """Questions a step (`packed`) or stage examples a step (otherwise)."""
     curriculum_steps: int = 0
     """At most so many steps of the benchmark's own warm-up exercises come before its questions (only miniworld has
-    some); they end as soon as they are learned, and the questions get the steps that are left."""
+    some); they end as soon as they are learned."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; at least 1")

@@ -1,16 +1,18 @@
-"""Warm-up exercises first, for as long as they are needed, then the questions: always the same number of steps.
+"""Warm-up exercises first, for as long as they are needed, then the questions.
 
-Without it a small model from scratch ends at chance, fluent (see `miniworld.exercises`).
+Without it a small model from scratch ends at chance, fluent (see `miniworld.exercises`). When the lookup clicks differs
+from run to run by some hundred steps, so the lessons end by what was learned and not by the clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from litestage.text.stages import Example
 
@@ -21,13 +23,13 @@ MEMORY = 0.95
 """Share of the smoothed loss that stays from step to step."""
 
 
-class Curriculum(Sequence[list[Row]]):
-    """Batches that depend on how well the lessons went; to be read in order.
+class Curriculum(IterableDataset):
+    """Batches whose number depends on how well the lessons go.
 
     Args:
         lessons: endless exercises, one iterator for each entry of `LEARNED`.
         steps: exercises end after this many batches at the latest.
-        batches: the stream behind them; the steps that the lessons did not need go through it once more.
+        batches: the stream behind them, gone through once.
         size: rows of a batch of exercises.
     """
 
@@ -37,24 +39,13 @@ class Curriculum(Sequence[list[Row]]):
         self.ended: int | None = None
         """The step that began the questions; `None` while the lessons go on."""
 
-    def __len__(self) -> int:
-        return self.steps + len(self.batches)
-
-    @overload
-    def __getitem__(self, index: int) -> list[Row]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[Row]]: ...
-    def __getitem__(self, index: int | slice) -> list[Row] | list[list[Row]]:
-        """The batch of step `index`."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index >= len(self):
-            raise IndexError(index)
-        if self.lesson < len(self.lessons) and index < self.steps:
-            return [next(self.lessons[self.lesson]) for _ in range(self.size)]
-        if self.ended is None:
-            self.ended = index
-        return self.batches[(index - self.ended) % len(self.batches)]
+    def __iter__(self) -> Iterator[list[Row]]:
+        step = 0
+        while self.lesson < len(self.lessons) and step < self.steps:
+            yield [next(self.lessons[self.lesson]) for _ in range(self.size)]
+            step += 1
+        self.ended = step
+        yield from self.batches
 
     def hear(self, loss: float) -> None:
         """Take the loss of a batch of exercises; go on to the next lesson when this one is learned."""

@@ -48,7 +48,8 @@ class QuestionData(L.LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         batches: Sequence[list[Row]] = self.train_batches(epoch)
         self.curriculum = self._warm_up(batches) if epoch == 0 and self.settings.curriculum_steps else None
-        return DataLoader(self.curriculum or batches, batch_size=None, collate_fn=self._tensors)  # type: ignore[arg-type]
+        source: Any = batches if self.curriculum is None else self.curriculum
+        return DataLoader(source, batch_size=None, collate_fn=self._tensors)
 
     def val_dataloader(self) -> DataLoader:
         """Validation questions."""

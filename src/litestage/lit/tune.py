@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
 from litestage.config import Experiment
+from litestage.lit.curriculum import Curriculum
 from litestage.model.sublayers import Decoder, base_model
 from litestage.pipeline import Engine, run
 from litestage.records import Attempt, Question
@@ -99,16 +100,19 @@ class FineTune(L.LightningModule):
         optimizer = torch.optim.AdamW(
             trained, settings.learning_rate, (0.9, settings.beta2), weight_decay=settings.weight_decay
         )
-        steps = int(self.trainer.estimated_stepping_batches)
+        estimate = self.trainer.estimated_stepping_batches  # also makes the first dataloader
+        curriculum: Curriculum | None = getattr(getattr(self.trainer, "datamodule", None), "curriculum", None)
+        steps = len(curriculum.batches) * max(1, self.trainer.max_epochs or 1) if curriculum else int(estimate)
         warmup = max(1, int(settings.warmup * steps))
 
         def factor(step: int) -> float:
-            curriculum = getattr(getattr(self.trainer, "datamodule", None), "curriculum", None)
+            rise = min(1.0, step / warmup)
             if curriculum is not None and curriculum.ended is None:
-                return min(1.0, step / warmup)
-            start = max(warmup, curriculum.ended if curriculum is not None else 0)
-            decay = (step - start) / max(1, steps - start)
-            return min(1.0, step / warmup, 0.5 * (1 + cos(pi * min(1.0, max(0.0, decay)))))
+                return rise
+            begun = max(warmup, curriculum.ended or 0) if curriculum is not None else warmup
+            last = steps + (curriculum.ended or 0 if curriculum is not None else 0)
+            decay = min(1.0, max(0.0, (step - begun) / max(1, last - begun)))
+            return min(rise, 0.5 * (1 + cos(pi * decay)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
