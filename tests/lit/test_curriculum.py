@@ -25,6 +25,9 @@ def names(curriculum: Curriculum) -> list[str]:
     return [batch[0][0].stage for batch in curriculum]
 
 
+QUESTIONS = ["question 0", "question 1", "question 2"]
+
+
 def learn(curriculum: Curriculum) -> None:
     lesson = curriculum.lesson
     while curriculum.lesson == lesson:
@@ -33,18 +36,21 @@ def learn(curriculum: Curriculum) -> None:
 
 def test_lessons_that_are_not_learned_end_when_their_steps_are_up() -> None:
     curriculum = make(4)
-    assert len(curriculum) == 7
-    assert names(curriculum) == ["bare"] * 4 + ["question 0", "question 1", "question 2"]
+    assert curriculum.ended is None
+    assert names(curriculum) == ["bare"] * 4 + QUESTIONS
+    assert curriculum.ended == 4
 
 
-def test_lessons_end_when_learned_and_questions_get_the_steps() -> None:
-    curriculum = make(4)
+def test_lessons_end_as_soon_as_they_are_learned() -> None:
+    curriculum = make(40)
     seen = []
     for index, batch in enumerate(curriculum):
+        assert len(batch) == (2 if index < 3 else 1)
         seen.append(batch[0][0].stage)
-        if index in (0, 1):
+        if index in (1, 2):
             learn(curriculum)
-    assert seen == ["bare", "whole", "question 0", "question 1", "question 2", "question 0", "question 1"]
+    assert seen == ["bare", "bare", "whole", *QUESTIONS]
+    assert curriculum.ended == 3
 
 
 def test_one_lucky_batch_ends_no_lesson() -> None:
