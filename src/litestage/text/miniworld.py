@@ -199,8 +199,8 @@ def exercises(
         row = []
         for label, text in shuffled.options.items():
             cue = stages[index].cue.format(label=label, option=text)
-            head, tail = prompts[label].split(line, 1)
-            prompt = (head if above else "") + line + (tail if between else f"\n{cue}")
+            head, shown, tail = prompts[label].partition(line)  # nothing is shown where a template has no options
+            prompt = (head if above and shown else "") + line + (tail if between and shown else f"\n{cue}")
             row.append(Example("exercise", prompt, f" {text}."))
         yield row
 
