@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset
 from litestage.text.stages import Example
 
 Row = list[Example]
-LEARNED = (0.1, 0.02)
+LEARNED = (0.1, 0.05)
 """A lesson ends when its smoothed loss falls below this, lesson by lesson."""
 MEMORY = 0.95
 """Share of the smoothed loss that stays from step to step."""
