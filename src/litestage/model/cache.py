@@ -1,16 +1,17 @@
-"""Keys and values of many rows, with the position of every column written down.
+"""Keys and values of many rows; rows that begin alike share one copy of their beginning.
 
-A column holds one token of each row; a row's columns may have holes (padding, position -1), so rows of any length
-share a batch, and a row can be forked from any prefix of any other. The length of a row is never asked of a layer.
+A row's own tokens lie in columns 0, 1, 2, ... of the cache. What comes before them may lie in a row of another cache,
+the trunk, which any number of rows share. A row can be forked from any prefix of any other.
 
-    cache.append(positions)                    # opens T columns
-    keys, values = cache.write(layer, k, v)    # fills them, returns all columns so far
+    cache = KVCache(layout, rows=3)                        # three empty rows
+    forks = KVCache(layout, rows=4, trunk=cache, family=[0, 0, 1, 2])
+    flat = flatten([Prefix(forks, row=1, length=7)])       # trunk and own tokens copied into one row
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,8 +21,28 @@ GROWTH = 64
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What is kept of one token: keys and values of `layers`, each `heads` times `size` numbers."""
+
+    layers: tuple[int, ...]
+    heads: int
+    size: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's keys and values."""
+        return 2 * len(self.layers) * self.heads * self.size * self.dtype.itemsize
+
+    def without(self, layers: Sequence[int]) -> Layout:
+        """The same, with nothing kept for some layers."""
+        return replace(self, layers=tuple(layer for layer in self.layers if layer not in layers))
+
+
+@dataclass(frozen=True)
 class Prefix:
-    """The first `length` tokens of a row of a cache."""
+    """The first `length` tokens of a row of a cache, its trunk's included."""
 
     cache: KVCache
     row: int
@@ -29,94 +50,105 @@ class Prefix:
 
 
 class KVCache:
-    """Preallocated keys and values.
+    """Keys and values.
 
     Args:
-        layers: number of blocks.
-        shape: `(B, H, S, D)`: rows, key-value heads, columns to reserve, head size.
-        dtype: of keys and values.
-        device: where they are.
+        layout: what is kept of a token.
+        rows: number of rows, B.
+        capacity: columns to reserve; more are added on demand.
+        trunk: a cache without a trunk of its own, whose rows the rows of this one begin with.
+        family: for each row, which row of the trunk.
     """
 
-    def __init__(self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
-        self.layers, self.shape, self.dtype, self.device = layers, shape, dtype, device
+    def __init__(
+        self,
+        layout: Layout,
+        rows: int,
+        capacity: int = 0,
+        trunk: KVCache | None = None,
+        family: Sequence[int] = (),
+    ) -> None:
+        self.layout, self.rows, self.trunk = layout, rows, trunk
         self.used = 0
-        self._positions = torch.full((shape[0], shape[2]), -1, dtype=torch.long, device=device)
-        # Zeros, not garbage: attention multiplies the holes by a weight of zero, and 0 x NaN would spread.
-        self._kv = [torch.zeros((2, *shape), dtype=dtype, device=device) for _ in range(layers)]
+        """Columns in use: the longest row's."""
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=layout.device)
+        """Own tokens of each row, `[B]`."""
+        self.kv = {layer: self._empty(capacity) for layer in layout.layers}
+        """Layer -> `[2, B, H, S, D]`, keys and values."""
+        self.family: list[int] = list(family)
 
     @property
-    def rows(self) -> int:
-        """Rows, B."""
-        return self.shape[0]
+    def bases(self) -> Tensor:
+        """Tokens of each row that lie in the trunk, `[B]`."""
+        if self.trunk is None:
+            return torch.zeros_like(self.lengths)
+        return self.trunk.lengths[torch.tensor(self.family, device=self.layout.device)]
 
-    @property
-    def positions(self) -> Tensor:
-        """Position of the token in each used column, -1 for a hole: `[B, S]`."""
-        return self._positions[:, : self.used]
+    def reserve(self, columns: int) -> None:
+        """Make room for so many columns in all."""
+        for layer, old in self.kv.items():
+            capacity = old.shape[3]
+            if columns > capacity:
+                new = self._empty(max(columns, capacity + GROWTH))
+                new[:, :, :, :capacity] = old
+                self.kv[layer] = new
 
-    def append(self, positions: Tensor) -> None:
-        """Open columns for the tokens at `positions` `[B, T]` (-1: a hole); `write` fills them layer by layer."""
-        tokens = positions.shape[1]
-        self._reserve(self.used + tokens)
-        self._positions[:, self.used : self.used + tokens] = positions
-        self.used += tokens
-
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Fill the last T columns of a layer from `[B, H, T, D]`; return its used keys and values `[B, H, S, D]`."""
-        kv = self._kv[layer]
-        start = self.used - keys.shape[2]
-        kv[0, :, :, start : self.used] = keys
-        kv[1, :, :, start : self.used] = values
-        return kv[0, :, :, : self.used], kv[1, :, :, : self.used]
-
-    def fork(self, prefixes: Sequence[Prefix | None], room: int = 0) -> KVCache:
-        """A new cache whose row `i` starts with `prefixes[i]` (`None`: empty), with `room` more columns reserved.
-
-        The prefixes may come from other caches of the same model; those stay as they are.
-        """
-        longest = max((p.length for p in prefixes if p is not None), default=0)
-        _, heads, _, size = self.shape
-        new = KVCache(self.layers, (len(prefixes), heads, longest + room, size), self.dtype, self.device)
-        new.used = longest
-        for source in {id(p.cache): p.cache for p in prefixes if p is not None}.values():
-            chosen = [(i, p) for i, p in enumerate(prefixes) if p is not None and p.cache is source]
-            new._copy_rows([i for i, _ in chosen], [p for _, p in chosen], source)
+    def select(self, rows: Sequence[int]) -> KVCache:
+        """A new cache with some rows of this one, the trunk shared."""
+        index = torch.tensor(rows, dtype=torch.long, device=self.layout.device)
+        new = KVCache(replace(self.layout, layers=()), len(rows), 0, self.trunk)
+        new.layout, new.lengths = self.layout, self.lengths[index]
+        new.family = [self.family[row] for row in rows] if self.trunk else []
+        new.used = int(new.lengths.max()) if rows else 0
+        new.kv = {layer: kv[:, index, :, : new.used] for layer, kv in self.kv.items()}
         return new
 
-    def select(self, rows: Tensor) -> KVCache:
-        """A new cache with some rows of this one, every column kept."""
-        new = KVCache(0, (len(rows), *self.shape[1:]), self.dtype, self.device)
-        new.layers, new.used = self.layers, self.used
-        new._positions = self._positions[rows]
-        new._kv = [kv[:, rows] for kv in self._kv]
-        return new
+    def place(self, rows: Sequence[int], source: KVCache, sources: Sequence[int]) -> None:
+        """Let `rows` hold copies of the own tokens of rows of another cache of the same trunk."""
+        here = torch.tensor(rows, dtype=torch.long, device=self.layout.device)
+        there = torch.tensor(sources, dtype=torch.long, device=self.layout.device)
+        self.lengths[here] = source.lengths[there]
+        self.used = int(self.lengths.max())
+        self.reserve(self.used)
+        width = int(source.lengths[there].max())
+        for layer, kv in self.kv.items():
+            kv[:, here, :, :width] = source.kv[layer][:, there, :, :width]
+        for row, other in zip(rows, sources, strict=True):
+            if self.trunk is not None:
+                self.family[row] = source.family[other]
 
-    def _copy_rows(self, targets: list[int], prefixes: list[Prefix], source: KVCache) -> None:
-        """Copy prefixes of one source into the first columns of the target rows, without their holes."""
-        rows = torch.tensor([p.row for p in prefixes], device=self.device)
-        lengths = torch.tensor([p.length for p in prefixes], device=self.device)
-        width = int(lengths.max())
-        places = source.positions[rows]
-        inside = (places >= 0) & (places < lengths[:, None])
-        columns = torch.where(inside, places, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)[:, :width]
-        target = torch.tensor(targets, device=self.device)
-        kept = inside.gather(1, columns)
-        self._positions[target, :width] = torch.where(kept, places.gather(1, columns), -1)
-        for mine, theirs in zip(self._kv, source._kv, strict=True):
-            for half in (0, 1):
-                picked = theirs[half].transpose(1, 2)[rows[:, None], columns]  # [n, width, H, D]
-                mine[half].transpose(1, 2)[target, :width] = picked
+    def _empty(self, capacity: int) -> Tensor:
+        # Zeros, not garbage: attention multiplies what it must not see by a weight of zero, and 0 x NaN would spread.
+        shape = (2, self.rows, self.layout.heads, capacity, self.layout.size)
+        return torch.zeros(shape, dtype=self.layout.dtype, device=self.layout.device)
 
-    def _reserve(self, columns: int) -> None:
-        rows, heads, capacity, size = self.shape
-        if columns <= capacity:
-            return
-        capacity = max(columns, capacity + GROWTH)
-        self.shape = (rows, heads, capacity, size)
-        positions = torch.full((rows, capacity), -1, dtype=torch.long, device=self.device)
-        positions[:, : self.used] = self.positions
-        self._positions = positions
-        for layer, old in enumerate(self._kv):
-            self._kv[layer] = old.new_zeros((2, *self.shape))
-            self._kv[layer][:, :, :, : self.used] = old[:, :, :, : self.used]
+
+def flatten(layout: Layout, prefixes: Sequence[Prefix | None], room: int = 0) -> KVCache:
+    """A cache without a trunk whose row `i` holds `prefixes[i]` (`None`: empty), with `room` more columns reserved.
+
+    The prefixes may come from several caches of the same model; those stay as they are.
+    """
+    device = layout.device
+    lengths = [prefix.length if prefix else 0 for prefix in prefixes]
+    new = KVCache(layout, len(prefixes), max(lengths, default=0) + room)
+    new.lengths, new.used = torch.tensor(lengths, dtype=torch.long, device=device), max(lengths, default=0)
+    moves: dict[int, tuple[KVCache, list[Tensor]]] = {}
+    for row, prefix in enumerate(prefixes):
+        for source, at, start, end in _pieces(prefix) if prefix else ():
+            span = torch.arange(start, end)
+            move = torch.stack([torch.full_like(span, at), span - start, torch.full_like(span, row), span])
+            moves.setdefault(id(source), (source, []))[1].append(move)
+    for source, parts in moves.values():
+        from_row, from_column, to_row, to_column = torch.cat(parts, dim=1).to(device)
+        for layer, kv in new.kv.items():
+            kv[:, to_row, :, to_column] = source.kv[layer][:, from_row, :, from_column]
+    return new
+
+
+def _pieces(prefix: Prefix) -> list[tuple[KVCache, int, int, int]]:
+    """Where a prefix lies: (cache, row, start, end) for the trunk's part and the row's own."""
+    cache, row, length = prefix.cache, prefix.row, prefix.length
+    if cache.trunk is None:
+        return [(cache, row, 0, length)]
+    base = min(int(cache.trunk.lengths[cache.family[row]]), length)
+    return [(cache.trunk, cache.family[row], 0, base), (cache, row, base, length)]

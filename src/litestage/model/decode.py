@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from litestage.model.cache import KVCache, Prefix
+from litestage.model.cache import KVCache, Prefix, flatten
 from litestage.model.exit import ExitWatch
 from litestage.model.prefix import Stretch, common, tree
+from litestage.model.slots import Slots
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
 from litestage.records import StopReason
@@ -31,20 +32,21 @@ class Trace:
 
     prefill_calls: int = 0
     prefill_tokens: int = 0
-    """Tokens really computed, padding excluded."""
-    prefill_slots: int = 0
-    """Tokens computed, padding included."""
+    """Tokens computed."""
     steps: Counter[int] = field(default_factory=Counter)
     """Rows in the batch -> decode steps run with that many."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prefilled prompts: row `i` of `cache` holds `ids[i]` at full depth, `logits[i]` `[V]` follows its last token."""
+    """Prefilled prompts: row `i` of `cache` holds `ids[i]` at full depth.
+
+    `last` `[B, C]` is the residual stream at the last token of each, which the first new token follows from.
+    """
 
     ids: Sequence[Sequence[int]]
     cache: KVCache
-    logits: Tensor
+    last: Tensor
 
     def longest_prefix(self, ids: Sequence[int], rows: Collection[int]) -> Prefix | None:
         """The longest beginning of `ids` that one of `rows` holds, or `None` when they share nothing."""
@@ -57,6 +59,7 @@ class Rules:
     """How one stage decodes.
 
     `temperature` `None` is greedy; else tokens are drawn with the numbers `draws` `[B, max_new_tokens]` in [0, 1).
+    At most `width` rows share a step; the others wait until some end.
     """
 
     max_new_tokens: int
@@ -65,6 +68,7 @@ class Rules:
     exit: ExitRule | None = None
     temperature: float | None = None
     draws: Tensor | None = None
+    width: int = 64
 
 
 @dataclass(frozen=True)
@@ -115,39 +119,43 @@ def prefill(
         for s in stretches:
             held = done[s.parent] if s.parent else known[s.prompt]
             before.append(Prefix(held.cache, held.row, s.start) if held else None)
-        cache, logits = _extend(decoder, [prompts[s.prompt][s.start : s.end] for s in stretches], before, trace)
+        cache, last = _extend(decoder, [prompts[s.prompt][s.start : s.end] for s in stretches], before, trace)
         done.update({s: Prefix(cache, row, s.end) for row, s in enumerate(stretches)})
-        return cache, logits
+        return cache, last
 
     for level in levels:
         compute(level)
-    cache, logits = compute(leaves)
-    return Prompts(prompts, cache, logits)
+    cache, last = compute(leaves)
+    return Prompts(prompts, cache, last)
 
 
 def _extend(
     decoder: Decoder, tokens: Sequence[Sequence[int]], before: Sequence[Prefix | None], trace: Trace
 ) -> tuple[KVCache, Tensor]:
-    """Append `tokens` to forks of `before`, padded on the left; return the cache and the last logits `[B, V]`."""
-    width = max(len(t) for t in tokens)
-    empty = decoder.new_cache(0)
-    cache = next((p.cache for p in before if p), empty).fork(before, room=width)
-    ids = torch.zeros(len(tokens), width, dtype=torch.long)
-    positions = torch.full((len(tokens), width), -1, dtype=torch.long)
-    for row, (new, prefix) in enumerate(zip(tokens, before, strict=True)):
-        start = prefix.length if prefix else 0
-        ids[row, width - len(new) :] = torch.tensor(new)
-        positions[row, width - len(new) :] = torch.arange(start, start + len(new))
+    """Compute `tokens` behind `before`, in rows that share what they begin with; return also the last `[B, C]`."""
+    counts = [len(t) for t in tokens]
+    cache = _behind(decoder, before, max(counts))
+    ids = torch.tensor([token for row in tokens for token in row], device=decoder.device)
     trace.prefill_calls += 1
-    trace.prefill_tokens += sum(len(t) for t in tokens)
-    trace.prefill_slots += ids.numel()
-    x = decoder.hidden(ids.to(decoder.device), positions.to(decoder.device), cache)
-    return cache, decoder.logits(x[:, -1])
+    trace.prefill_tokens += len(ids)
+    x = decoder.hidden(ids, counts, cache)
+    return cache, x[torch.tensor(counts, device=decoder.device).cumsum(0) - 1]
+
+
+def _behind(decoder: Decoder, before: Sequence[Prefix | None], room: int) -> KVCache:
+    """Empty rows whose trunk holds `before`, each distinct one once."""
+    distinct = {(id(p.cache), p.row, p.length) if p else None: p for p in before}
+    if list(distinct) == [None]:
+        return decoder.new_cache(len(before), room)
+    place = {key: row for row, key in enumerate(distinct)}
+    family = [place[(id(p.cache), p.row, p.length) if p else None] for p in before]
+    trunk = flatten(decoder.layout, list(distinct.values()))
+    return KVCache(decoder.layout, len(before), room, trunk, family)
 
 
 @torch.inference_mode()
 def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules, trace: Trace) -> list[Generated]:
-    """Generate from prefilled prompts, all rows at once; rows that end leave the batch.
+    """Generate from prefilled prompts; rows that end leave the batch, waiting ones take their places.
 
     Args:
         decoder: the model.
@@ -159,45 +167,61 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
     Returns:
         One `Generated` per entry of `rows`.
     """
-    device = decoder.device
-    alive = torch.arange(len(rows), device=device)
-    position = torch.tensor([len(prompts.ids[r]) for r in rows], device=device)
-    limit = (decoder.context - position).clamp(max=rules.max_new_tokens)
-    cache = prompts.cache.fork([Prefix(prompts.cache, r, len(prompts.ids[r])) for r in rows], room=32)
-    logits = prompts.logits[torch.tensor(rows, device=device)]
-    draws = None if rules.draws is None else rules.draws.to(device)
-    watch = ExitWatch(rules.exit, len(rows), device) if rules.exit else None
+    device, total = decoder.device, len(rows)
+    source, sources = _starts(decoder, prompts, rows)
+    layout = decoder.layout.without([j // 2 for j in rules.skip if j % 2 == 0])
+    slots = Slots(source, sources, layout, rules.width)
+    width = len(slots.outputs)
+    # One more than there are outputs: what free slots compute goes nowhere.
+    origin = torch.tensor([*rows, 0], device=device)
+    room = [decoder.context - len(prompts.ids[row]) for row in rows]
+    limits = torch.tensor([*(min(rules.max_new_tokens, r) for r in room), 0], device=device)
+    draws = None if rules.draws is None else torch.cat((rules.draws, rules.draws[:1])).to(device)
+    tokens = torch.zeros(total + 1, rules.max_new_tokens + 1, dtype=torch.long, device=device)
     eos = torch.tensor(rules.eos, device=device)
-    out = torch.zeros(len(rows), rules.max_new_tokens, dtype=torch.long, device=device)
-    count = torch.zeros(len(rows), dtype=torch.long, device=device)
-    stops = torch.zeros(len(rows), dtype=torch.long, device=device)  # 0: running, else 1 + index into _REASONS
-    step = 0
+    watch = ExitWatch(rules.exit, width, device) if rules.exit else None
+    logits = torch.zeros(width, decoder.head.weight.shape[0], device=device)
+    ends: dict[int, tuple[int, StopReason]] = {}
     while True:
-        token = _choose(logits, rules, draws[alive, step] if draws is not None else None)
-        out[alive, step] = token
-        faded = watch.update(logits) if watch else torch.zeros_like(token, dtype=torch.bool)
-        step += 1
-        ending = torch.where(limit[alive] <= step, 3, 0)
-        ending = torch.where(faded, 2, ending)
-        ending = torch.where(torch.isin(token, eos), 1, ending)
-        ending = torch.where(stops[alive] > 0, 0, ending)  # rows that ended before wait for the next compaction
-        stops[alive] += ending
-        count[alive] += torch.where(ending > 0, step, 0)
-        running = stops[alive] == 0
-        left = int(running.sum())
-        if not left:
-            break
-        if left <= 0.75 * len(alive):
-            keep = running.nonzero().squeeze(1)
-            cache = cache.select(keep)
-            alive, token = alive[keep], token[keep]
+        new = slots.refill()
+        if new is not None:
+            logits[new] = decoder.logits(prompts.last[origin[slots.index[new]]])
             if watch:
-                watch.keep(keep)
-        x = decoder.hidden(token[:, None], (position[alive] + step - 1)[:, None], cache, rules.skip)
-        logits = decoder.logits(x[:, -1])
-        trace.steps[len(alive)] += 1
-    tokens, counts, reasons = out.tolist(), count.tolist(), stops.tolist()
-    return [Generated(t[:n], _REASONS[r - 1]) for t, n, r in zip(tokens, counts, reasons, strict=True)]
+                watch.restart(new)
+        token = _choose(logits, rules, draws[slots.index, slots.steps] if draws is not None else None)
+        tokens[slots.index, slots.steps] = token
+        slots.steps += 1
+        ending = torch.where(limits[slots.index] <= slots.steps, 3, 0)
+        if watch:
+            ending = torch.where(watch.update(logits), 2, ending)
+        ending = torch.where(torch.isin(token, eos), 1, ending)
+        reasons, counts = torch.stack((ending, slots.steps)).tolist()
+        ended = [slot for slot in slots.busy if reasons[slot]]
+        ends |= {slots.outputs[slot]: (counts[slot], _REASONS[reasons[slot] - 1]) for slot in ended}
+        if ended:
+            slots.end(ended)
+            if slots.done:
+                break
+            kept = slots.shrink()
+            if kept is not None:
+                token = token[kept]
+                if watch:
+                    watch.keep(kept)
+        logits = decoder.logits(decoder.hidden(token, None, slots.cache, rules.skip))
+        trace.steps[len(slots.outputs)] += 1
+    made = tokens.tolist()
+    return [Generated(made[i][: ends[i][0]], ends[i][1]) for i in range(total)]
+
+
+def _starts(decoder: Decoder, prompts: Prompts, rows: Sequence[int]) -> tuple[KVCache, list[int]]:
+    """A cache to start from and each output's row in it: outputs of one prompt share it as their trunk."""
+    if len(set(rows)) == len(rows):
+        return prompts.cache, list(rows)
+    distinct = list(dict.fromkeys(rows))
+    trunk = flatten(decoder.layout, [Prefix(prompts.cache, row, len(prompts.ids[row])) for row in distinct])
+    forks = KVCache(decoder.layout, len(distinct), 0, trunk, range(len(distinct)))
+    place = {row: i for i, row in enumerate(distinct)}
+    return forks, [place[row] for row in rows]
 
 
 _REASONS: tuple[StopReason, ...] = ("eos", "confidence", "cap")

@@ -17,17 +17,20 @@ class ExitWatch:
 
     def __init__(self, rule: ExitRule, rows: int, device: torch.device) -> None:
         self.rule = rule
-        self._seen = 0
+        self._seen = torch.zeros(rows, dtype=torch.long, device=device)
         self._last = torch.zeros(rows, rule.window, device=device)
 
     def update(self, logits: Tensor) -> Tensor:
         """Take the logits `[B, V]` that produced the newest tokens; return which rows stop, bool `[B]`."""
-        self._last[:, self._seen % self.rule.window] = logits.float().softmax(-1).amax(-1)
+        confidence = logits.float().softmax(-1).amax(-1, keepdim=True)
+        self._last.scatter_(1, (self._seen % self.rule.window)[:, None], confidence)
         self._seen += 1
-        if self._seen < self.rule.window:
-            return torch.zeros(len(self._last), dtype=torch.bool, device=self._last.device)
-        return self._last.mean(-1) < self.rule.threshold
+        return (self._seen >= self.rule.window) & (self._last.mean(-1) < self.rule.threshold)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
-        self._last = self._last[rows]
+        self._last, self._seen = self._last[rows], self._seen[rows]
+
+    def restart(self, rows: Tensor) -> None:
+        """Forget what these rows held: they begin anew."""
+        self._seen[rows] = 0

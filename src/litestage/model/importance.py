@@ -75,19 +75,15 @@ def prompt_similarity(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> Ten
         decoder: the model.
         prompts: token ids of one batch, any lengths; padding is left out of the mean.
     """
-    width = max(len(p) for p in prompts)
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    positions = torch.full((len(prompts), width), -1, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-        positions[row, : len(prompt)] = torch.arange(len(prompt))
-    ids, positions = ids.to(decoder.device), positions.to(decoder.device)
-    real = positions >= 0
+    counts = [len(p) for p in prompts]
+    ids = torch.tensor([token for prompt in prompts for token in prompt], device=decoder.device)
+    rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(decoder.device)
     means = torch.zeros(len(prompts), decoder.num_sublayers)
 
     def observe(sublayer: int, before: Tensor, after: Tensor) -> None:
-        cosine = cosine_similarity(after.float(), before.float(), dim=-1).masked_fill(~real, 0.0)
-        means[:, sublayer] = (cosine.sum(1) / real.sum(1)).cpu()
+        cosine = cosine_similarity(after.float(), before.float(), dim=-1)
+        sums = torch.zeros(len(prompts), device=decoder.device).index_add_(0, rows, cosine)
+        means[:, sublayer] = sums.cpu() / torch.tensor(counts)
 
-    decoder.hidden(ids, positions, decoder.new_cache(len(prompts), width), observe=observe)
+    decoder.hidden(ids, counts, decoder.new_cache(len(prompts), max(counts)), observe=observe)
     return means

@@ -4,26 +4,27 @@ Block `j` holds sub-layers `2j` (attention) and `2j + 1` (feed-forward), each wi
 view borrows the modules of a Hugging Face model (adapters included) and owns positions, masks and cache lengths.
 
     decoder = Decoder(model)
-    x = decoder.hidden(ids, positions, decoder.new_cache(rows=1), skip={0, 5})
-    logits = decoder.logits(x[:, -1])
+    x = decoder.hidden(ids, [len(ids)], decoder.new_cache(rows=1), skip={0, 5})
+    logits = decoder.logits(x[-1:])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, rms_norm
 
-from litestage.model.cache import KVCache
+from litestage.model.attention import Pass
+from litestage.model.cache import KVCache, Layout
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
 """Values of `config.model_type` whose blocks have the layout below."""
 
 Observer = Callable[[int, Tensor, Tensor], None]
-"""Called with (sub-layer, residual stream before `[B, T, C]`, residual stream after `[B, T, C]`)."""
+"""Called with (sub-layer, residual stream before `[N, C]`, residual stream after `[N, C]`)."""
 
 
 class Decoder:
@@ -31,12 +32,14 @@ class Decoder:
 
     Args:
         model: a transformers model of one of `ARCHITECTURES`, or such a model wrapped by peft.
+        fuse: whether products of the same input become one. The model's own weights then are views of the joined
+            ones, so it works as before and no memory is added; but it must not be moved or retyped afterwards.
 
     Raises:
         ValueError: the architecture is another one.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, fuse: bool = False) -> None:
         base = base_model(model)
         self.config = base.config
         check_architecture(self.config.model_type)
@@ -48,6 +51,9 @@ class Decoder:
         self.groups = self.config.num_attention_heads // self.kv_heads
         self.context = self.config.max_position_embeddings
         self.windows = [_window(self.config, block) for block in self.blocks]
+        attentions = [block.self_attn for block in self.blocks]
+        self._qkv = [_joined((a.q_proj, a.k_proj, a.v_proj), fuse) for a in attentions]
+        self._gate_up = [_joined((block.mlp.gate_proj, block.mlp.up_proj), fuse) for block in self.blocks]
 
     @property
     def device(self) -> torch.device:
@@ -59,44 +65,46 @@ class Decoder:
         """The weights' dtype."""
         return self.embed.weight.dtype
 
+    @property
+    def layout(self) -> Layout:
+        """What a cache keeps of one token."""
+        return Layout(tuple(range(len(self.blocks))), self.kv_heads, self.head_dim, self.dtype, self.device)
+
     def new_cache(self, rows: int, capacity: int = 0) -> KVCache:
         """An empty cache of `rows` rows with room for `capacity` tokens each; it grows on demand."""
-        shape = (rows, self.kv_heads, capacity, self.head_dim)
-        return KVCache(len(self.blocks), shape, self.dtype, self.device)
+        return KVCache(self.layout, rows, capacity)
 
     def hidden(
         self,
         ids: Tensor,
-        positions: Tensor,
+        counts: Sequence[int] | None,
         cache: KVCache,
         skip: Collection[int] = (),
         observe: Observer | None = None,
     ) -> Tensor:
-        """Run tokens through the kept sub-layers and append them to `cache`.
+        """Run new tokens through the kept sub-layers and append them to `cache`.
 
         Args:
-            ids: `[B, T]` token ids; anything where `positions` is -1.
-            positions: `[B, T]` place of each token in its row, -1 for padding.
+            ids: `[N]` token ids, those of the first row first.
+            counts: new tokens of each row, N in all; `None` is one each.
             cache: holds what the tokens may attend to; a skipped attention writes nothing into it.
             skip: sub-layers that pass their input on unchanged.
             observe: sees the residual stream before and after every kept sub-layer.
 
         Returns:
-            The residual stream after the last sub-layer, `[B, T, C]`.
+            The residual stream after the last sub-layer, `[N, C]`.
         """
         x = self.embed(ids)
-        rope = self.rotary(x, positions.clamp(min=0))
-        cache.append(positions)
-        masks = {window: self._mask(cache, positions, window) for window in set(self.windows)}
+        step = Pass(cache, counts, self.groups)
+        cos, sin = self.rotary(x[None], step.positions[None])
+        half = self.head_dim // 2
+        # x cos + rotate_half(x) sin, with the sign of the rotated half moved into the sine.
+        rope = cos[0, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[0, :, None]
         for sublayer in range(self.num_sublayers):
             if sublayer in skip:
                 continue
             index, is_ffn = divmod(sublayer, 2)
-            block = self.blocks[index]
-            if is_ffn:
-                after = x + block.mlp(block.post_attention_layernorm(x))
-            else:
-                after = x + self._attention(index, block.input_layernorm(x), rope, masks[self.windows[index]], cache)
+            after = x + (self._ffn(index, x) if is_ffn else self._attention(index, x, rope, step))
             if observe is not None:
                 observe(sublayer, x, after)
             x = after
@@ -104,34 +112,24 @@ class Decoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits `[..., V]` in fp32 of residual streams `[..., C]`."""
-        return self.head(self.norm(x)).float()
+        return self.head(_normed(self.norm, x)).float()
 
-    def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, cache: KVCache) -> Tensor:
-        attn = self.blocks[index].self_attn
-        rows, tokens, _ = x.shape
-        q = attn.q_proj(x).view(rows, tokens, -1, self.head_dim)
-        k = attn.k_proj(x).view(rows, tokens, -1, self.head_dim)
-        v = attn.v_proj(x).view(rows, tokens, -1, self.head_dim)
+    def _ffn(self, index: int, x: Tensor) -> Tensor:
+        block = self.blocks[index]
+        gate, up = self._gate_up[index](_normed(block.post_attention_layernorm, x)).chunk(2, dim=-1)
+        return block.mlp.down_proj(block.mlp.act_fn(gate).mul_(up))
+
+    def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], step: Pass) -> Tensor:
+        block = self.blocks[index]
+        attn, queries = block.self_attn, self.groups * self.kv_heads
+        qkv = self._qkv[index](_normed(block.input_layernorm, x)).unflatten(-1, (-1, self.head_dim))
         if hasattr(attn, "q_norm"):
-            q, k = attn.q_norm(q), attn.k_norm(k)
-        q, k = _rotate(q, rope).transpose(1, 2), _rotate(k, rope).transpose(1, 2)
-        keys, values = cache.write(index, k, v.transpose(1, 2))
-        # The query heads that share a key-value head become further queries of it, so keys are never repeated.
-        q = q.reshape(rows, self.kv_heads, self.groups * tokens, self.head_dim)
-        out = scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=attn.scaling)
-        out = out.view(rows, -1, tokens, self.head_dim).transpose(1, 2).reshape(rows, tokens, -1)
-        return attn.o_proj(out)
-
-    def _mask(self, cache: KVCache, positions: Tensor, window: int | None) -> Tensor:
-        """What each query may see, `[B, 1, groups * T, S]`: its own past, at most `window` tokens of it."""
-        rows, tokens = positions.shape
-        keys, queries = cache.positions[:, None, :], positions[:, :, None]
-        mask = (keys >= 0) & (keys <= queries)
-        if window is not None:
-            mask &= keys > queries - window
-        # A padded query sees itself alone: a row of nothing would turn into NaN and spread.
-        mask[:, :, -tokens:] |= torch.eye(tokens, dtype=torch.bool, device=mask.device)
-        return mask[:, None].expand(rows, self.groups, tokens, -1).reshape(rows, 1, self.groups * tokens, -1)
+            q, k, v = qkv.split((queries, self.kv_heads, self.kv_heads), dim=1)
+            qkv = torch.cat((_normed(attn.q_norm, q), _normed(attn.k_norm, k), v), dim=1)
+        qk = qkv[:, :-self.kv_heads]
+        qk = torch.addcmul(qk * rope[0], qk.roll(self.head_dim // 2, -1), rope[1])
+        q, k, v = qk[:, :queries], qk[:, queries:], qkv[:, -self.kv_heads :]
+        return attn.o_proj(step.attend(index, q, k, v, attn.scaling, self.windows[index]))
 
 
 def check_architecture(model_type: str) -> None:
@@ -145,11 +143,29 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of `[B, T, H, D]` with cos and sin of `[B, T, D]` (half-split form)."""
-    cos, sin = rope[0].unsqueeze(2), rope[1].unsqueeze(2)
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    """RMS norm with a module's weight and epsilon."""
+    return rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
+
+
+def _joined(modules: Sequence[nn.Module], fuse: bool) -> Callable[[Tensor], Tensor]:
+    """The outputs of linear layers of the same input side by side; by one product if they are to be fused.
+
+    Layers that carry adapters stay apart.
+    """
+    if not fuse or any(type(module) is not nn.Linear for module in modules):
+        return lambda x: torch.cat([module(x) for module in modules], dim=-1)
+    weight = _shared([module.weight for module in modules])
+    bias = None if modules[0].bias is None else _shared([module.bias for module in modules])
+    return lambda x: linear(x, weight, bias)
+
+
+def _shared(parameters: Sequence[Tensor]) -> Tensor:
+    """The parameters in one tensor, of which they become views."""
+    joined = torch.cat([p.detach() for p in parameters])
+    for parameter, part in zip(parameters, joined.split([len(p) for p in parameters]), strict=True):
+        parameter.data = part
+    return joined
 
 
 def _window(config: Any, block: nn.Module) -> int | None:

@@ -56,7 +56,7 @@ class CostModel:
 
     def prefill_seconds(self, trace: Trace) -> float:
         """Seconds of counted prefill."""
-        return self.prefill[0] * trace.prefill_calls + self.prefill[1] * trace.prefill_slots
+        return self.prefill[0] * trace.prefill_calls + self.prefill[1] * trace.prefill_tokens
 
     def to_json(self) -> dict[str, Any]:
         """What the search profile keeps of it."""
