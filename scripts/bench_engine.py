@@ -15,8 +15,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -26,17 +25,22 @@ import stage_by_stage
 import torch
 from rich.console import Console
 from rich.table import Table
+from roofline import Ceilings, Work, ceilings
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from transformers.utils.logging import disable_progress_bar
 
 from litestage.config import DataSettings, ReasoningSettings, three_stages
+from litestage.memory import question_tokens
 from litestage.model.load import load_base
+from litestage.model.products import can_pack
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_tokenizer
-from litestage.pipeline import Engine, Result, run
+from litestage.pipeline import Engine, encode, run
 from litestage.plan import Plan, StagePlan
 from litestage.records import Question
+from litestage.search.cost import calibrate
 from litestage.text.benchmarks import load
+from litestage.text.stages import render
 from litestage.timing import spread
 
 SHAPES = {
@@ -67,14 +71,6 @@ SKIPS = {"20": range(20, 40), "30": range(15, 45)}
 """Sub-layers out of 60, scaled to the model's number: whole blocks in the middle."""
 MIB = 2**20
 console = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What this machine reaches on plain work: bytes read a second, floating-point operations a second."""
-
-    read: float
-    flops: float
 
 
 class Endless(Engine):
@@ -114,6 +110,7 @@ def main() -> None:
         for name, skipped in SKIPS.items():
             value = skipping(engine, questions[:batch], batch, args.repeats, skipped)
             found.setdefault(f"decode_speedup_skip{name}", {})[f"batch_{batch}"] = value
+    found["cost_model_error"] = forecast(engine, questions, args.repeats)
     if args.memory_questions:
         command = [sys.executable, *sys.argv, "--memory-only"]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -141,24 +138,7 @@ def build(name: str, dtype: str, questions: Sequence[Question]) -> tuple[Any, En
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.eval().to(device)
     model.generation_config.max_length = None
-    return model, Engine(Decoder(model), tokenizer, ReasoningSettings(stages=stages), name)
-
-
-def ceilings(dtype: torch.dtype) -> Ceilings:
-    """Best of several sums over a large tensor and products of large matrices."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    large = torch.ones(2**28, device=device)
-    square = torch.randn(3072, 3072, device=device, dtype=dtype)
-
-    def best(work: Callable[[], Any]) -> float:
-        seconds = []
-        for _ in range(8):
-            start = time.perf_counter()
-            work().reshape(-1)[0].item()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
-
-    return Ceilings(large.numel() * 4 / best(large.sum), 2 * 3072**3 / best(lambda: square @ square))
+    return model, Engine(Decoder(model, fuse=True, pack=True), tokenizer, ReasoningSettings(stages=stages), name)
 
 
 def compare(
@@ -209,40 +189,17 @@ def compare(
     }
 
 
-class Work:
-    """Bytes and operations of the weights that a run needed; attention over keys and values is left out.
-
-    A decode step reads all kept weights once; a prefill call likewise. So the ceiling is an optimistic one.
-    """
-
-    def __init__(self, engine: Engine, result: Result) -> None:
-        blocks = sum(p.numel() for block in engine.decoder.blocks for p in block.parameters())
-        head = engine.decoder.head.weight.numel()
-        size = engine.decoder.head.weight.element_size()
-        traces = [usage.trace for usage in result.usage.values()]
-        self.step_bytes = (blocks + head) * size
-        self.steps: Mapping[int, int] = sum((t.steps for t in traces), start=traces[0].steps.__class__())
-        self.row_flops = 2 * (blocks + head)
-        self.prefill_flops = 2 * blocks * sum(t.prefill_tokens for t in traces)
-        self.prefill_bytes = blocks * size * sum(t.prefill_calls for t in traces)
-        self.decode_bytes = self.step_bytes * sum(self.steps.values())
-        self.decode_flops = self.row_flops * sum(rows * n for rows, n in self.steps.items())
-
-    def least_seconds(self, limits: Ceilings) -> float:
-        """Seconds at the ceilings: each step and each prefill as slow as its slower resource allows."""
-        decode = sum(
-            n * max(self.step_bytes / limits.read, rows * self.row_flops / limits.flops)
-            for rows, n in self.steps.items()
-        )
-        return decode + max(self.prefill_bytes / limits.read, self.prefill_flops / limits.flops)
+def scaled(engine: Engine, skipped: range) -> tuple[int, ...]:
+    """Sub-layers of a model of 60, at the same depth of this one."""
+    scale = engine.decoder.num_sublayers / 60
+    return tuple(range(round(skipped.start * scale), round(skipped.stop * scale)))
 
 
 def skipping(engine: Engine, questions: Sequence[Question], batch: int, repeats: int, skipped: range) -> float:
     """Decode seconds at full depth over those with a skip set, every output running to its cap."""
     endless = Endless(engine.decoder, engine.tokenizer, engine.reasoning, engine.name)
     engine.reasoning.batch_size = batch
-    scale = engine.decoder.num_sublayers / 60
-    skip = tuple(range(round(skipped.start * scale), round(skipped.stop * scale)))
+    skip = scaled(engine, skipped)
     full = engine.full_depth()
     plan = Plan(full.model, full.num_sublayers, {name: StagePlan(skip) for name in full.stages})
 
@@ -258,7 +215,37 @@ def memory(engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
     engine.reasoning.batch_size = max(BATCHES)
     run(engine, questions, engine.full_depth())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"peak_rss_mib": round(peak / MIB)}
+    decoder, stages = engine.decoder, engine.reasoning.stages
+    first = [render(question, stages, 0, {})[""] for question in questions]
+    prompt = max(map(len, encode(engine.tokenizer, first)))
+    tokens = question_tokens(stages, prompt, max(len(q.options) for q in questions))
+    kept = max(BATCHES) * tokens * decoder.layout.token_bytes
+    weights = Work.weights(decoder)
+    packed = weights if can_pack(decoder.head.weight) else 0
+    return {
+        "peak_rss_mib": round(peak / MIB),
+        "weights_mib": round(weights / MIB),
+        "packed_mib": round(packed / MIB),
+        "keys_and_values_mib": round(kept / MIB),
+        "memory_questions": len(questions),
+        "peak_rss_over_formula": round(peak / (weights + packed + kept), 3),
+    }
+
+
+def forecast(engine: Engine, questions: Sequence[Question], repeats: int) -> dict[str, float]:
+    """Relative errors of the search's cost model on plans that it was not calibrated with, whole pipeline."""
+    engine.reasoning.batch_size = max(BATCHES)
+    cost = calibrate(engine.decoder, max(BATCHES) * max(len(q.options) for q in questions), 100)
+    full, errors = engine.full_depth(), {}
+    for name, skipped in SKIPS.items():
+        skip = scaled(engine, skipped)
+        plan = Plan(full.model, full.num_sublayers, {stage: StagePlan(skip) for stage in full.stages})
+        runs = [run(engine, questions, plan) for _ in range(repeats + 1)][1:]
+        usage = list(runs[0].usage.values())
+        said = sum(cost.prefill_seconds(u.trace) + cost.decode_seconds(u.trace.steps, skip) for u in usage)
+        took = median(sum(u.seconds for u in r.usage.values()) for r in runs)
+        errors[f"skip{name}"] = round(said / took - 1, 3)
+    return errors
 
 
 if __name__ == "__main__":

@@ -171,11 +171,11 @@ def evaluate(given: Given) -> dict[str, Any]:
     methods[uniform.name] = uniform.plan(nearest_budget(plan))
     splits = load(experiment.data, experiment.seed)
     module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
+    data = QuestionData(experiment, splits, engine.tokenizer)
+    together = min(data.questions_a_batch, engine.questions_at_once(splits.test))
     with tracking.tracked(experiment, "evaluate") as logger:
-        make_trainer(given, [logger] if logger else [], []).test(
-            module, QuestionData(experiment, splits, engine.tokenizer), verbose=False
-        )
-        results = _results(given, engine, module)
+        make_trainer(given, [logger] if logger else [], []).test(module, data, verbose=False)
+        results = _results(given, engine, module, together)
         validate(results, "results")
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         columns = [
@@ -214,7 +214,7 @@ def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) ->
     """The cost model at the batch sizes of this pipeline on these questions."""
     fans_out = any(stage.fans_out for stage in engine.reasoning.stages)
     widest = max((len(question.options) for question in questions), default=1) if fans_out else 1
-    rows = engine.reasoning.batch_size * widest
+    rows = min(engine.reasoning.rows, engine.questions_at_once(questions) * widest)
     task = bar.add_task("calibrate", total=len(row_grid(rows)))
     return calibrate(engine.decoder, rows, 100, lambda n: bar.advance(task, n))
 
@@ -233,7 +233,7 @@ def _line(tried: Any) -> str:
     return f"{tried.stage:>10} skip {tried.budget:>3}: {numbers}  {mark}"
 
 
-def _results(given: Given, engine: Engine, module: StagedEvaluation) -> dict[str, Any]:
+def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int) -> dict[str, Any]:
     """The content of `results.json`."""
     experiment = given.experiment
     dtype = str(engine.decoder.dtype).removeprefix("torch.")
@@ -249,7 +249,7 @@ def _results(given: Given, engine: Engine, module: StagedEvaluation) -> dict[str
         "timing": {
             "repeats": experiment.evaluate.repeats,
             "questions": module.timed,
-            "batch_size": experiment.reasoning.batch_size,
+            "batch_size": together,
             "control": CONTROL,
             "note": "greedy single passes; the methods take turns batch by batch; speed-ups are paired by repeat",
         },

@@ -1,7 +1,7 @@
 """Typed settings of one experiment: one dataclass a YAML group; the text under a field is its `--help`.
 
-All three scripts read the same file:  python train.py --config configs/miniworld.yaml --model.learning_rate 1e-3
-The group `trainer` holds the arguments of `lightning.Trainer` itself.
+All three scripts read the same file; the group `trainer` holds the arguments of `lightning.Trainer` itself:
+python train.py --config configs/miniworld.yaml --model.learning_rate 1e-3
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from litestage.plan import ExitRule
 
 HEAD = "{question}\n{options}\n"
-"""What every shipped stage prompt begins with; a common beginning is prefilled once."""
+"""What every shipped prompt begins with; it is prefilled once."""
 RESERVED = frozenset({"question", "options", "label", "option", "cue"})
 """Fields of prompt templates that are not stages."""
 
@@ -24,13 +24,16 @@ def _require(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _optional(where: str, count: int | None, null: str = "for all") -> None:
+    _require(count is None or count >= 1, f"{where} is {count}; at least 1, or null {null}")
+
+
 def _check_template(where: str, template: str, allowed: set[str]) -> None:
     """Raise `ValueError` unless every `{field}` of a template is one of `allowed`."""
     try:
-        used = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        wrong = sorted({name for _, name, _, _ in Formatter().parse(template) if name is not None} - allowed)
     except ValueError as error:
         raise ValueError(f"{where} is {template!r}: {error}; a brace that is meant as text is written twice") from error
-    wrong = sorted(used - allowed)
     _require(not wrong, f"{where} uses unknown {wrong}; allowed here: {sorted(allowed)}")
 
 
@@ -92,27 +95,31 @@ class ReasoningSettings:
     stages: list[StageSettings] = field(default_factory=three_stages)
     """The stages in order. The last one must name an option."""
     answer_pattern: str = r"the answer is option ([A-Z])\."
-    """Regular expression whose first group is the answer's label; its first match in the last output counts."""
-    batch_size: int = 16
-    """Questions decoded together."""
+    """Regular expression whose first group is the answer's label; the first match counts."""
+    batch_size: int | None = 16
+    """Questions answered together; null takes as many as `memory` allows."""
+    memory: float = 2.0
+    """GiB that keys and values may take when `batch_size` is null."""
+    rows: int = 128
+    """Sequences in one decode step at most; others wait."""
     temperature: float = 0.7
     """Sampling temperature of self-consistency."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.stages), "reasoning.stages is empty; give at least one stage")
         names = [stage.name for stage in self.stages]
+        _require(bool(names), "reasoning.stages is empty; give at least one stage")
         _require(len(set(names)) == len(names), f"reasoning.stages: names must differ, got {names}")
-        last = self.stages[-1]
-        _require(not last.fans_out, f"stage {last.name} is the last and gives the answer, so it must not have a cue")
-        _require(self.batch_size >= 1, f"reasoning.batch_size is {self.batch_size}; at least 1")
-        groups = re.compile(self.answer_pattern).groups
-        _require(groups >= 1, f"reasoning.answer_pattern {self.answer_pattern!r} needs a group around the label")
+        _require(not self.stages[-1].fans_out, f"stage {names[-1]} is the last one: it must not have a cue")
+        _optional("reasoning.batch_size", self.batch_size, "for what fits")
+        _require(self.memory > 0 and self.rows >= 1, "reasoning.memory must be above 0, reasoning.rows at least 1")
+        pattern = re.compile(self.answer_pattern)
+        _require(pattern.groups >= 1, f"reasoning.answer_pattern {pattern.pattern!r} needs a group around the label")
         _require(self.temperature > 0, f"reasoning.temperature is {self.temperature}; it must be above 0")
         _require(any(stage.loss_weight for stage in self.stages), "every stage has loss_weight 0; nothing to learn")
         known = {"question", "options"}
         for stage in self.stages:
-            own = {"label", "option", "cue"} if stage.fans_out else set()
-            _check_template(f"stage {stage.name}: the prompt", stage.prompt, known | own)
+            allowed = known | {"label", "option", "cue"} if stage.fans_out else known
+            _check_template(f"stage {stage.name}: the prompt", stage.prompt, allowed)
             known.add(stage.name)
 
 
@@ -158,6 +165,8 @@ class ModelSettings:
     """Adapters; null fine-tunes all weights."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Weights' dtype for search and evaluation. Training keeps fp32 weights; see `trainer.precision`."""
+    packed: bool = True
+    """In fp32 on a CPU: keep weights a second time, arranged for few rows. Faster, for twice the memory."""
     learning_rate: float = 5e-5
     """Peak learning rate of AdamW; cosine decay."""
     warmup: float = 0.1
@@ -168,8 +177,7 @@ class ModelSettings:
     """Decay of AdamW's squared gradients; 0.98 lets a model from scratch learn in fewer steps."""
 
     def __post_init__(self) -> None:
-        lora_on_tiny = self.base == "tiny" and self.lora is not None
-        _require(not lora_on_tiny, "model.lora: the small Llama is made from scratch; adapters need a pretrained base")
+        _require(self.base != "tiny" or not self.lora, "model.lora: adapters need a pretrained model.base, not 'tiny'")
         _require(self.learning_rate > 0, f"model.learning_rate is {self.learning_rate}; it must be above 0")
         _require(0 <= self.warmup < 1, f"model.warmup is {self.warmup}; it is a share, from 0 to below 1")
 
@@ -191,21 +199,19 @@ class DataSettings:
     keep_questionable: bool = False
     """Whether rationales whose gold label is known to be wrong are trained on."""
     stream: Literal["packed", "mixed", "interleaved"] = "packed"
-    """`packed`: all stages of a question in one sequence, shared prefixes once. `mixed`: one shuffled stream of
-    single stages. `interleaved`: TinyThinker's cycle of stage batches."""
+    """`packed`: a question's stages in one sequence; `mixed`: single stages; `interleaved`: TinyThinker's cycle."""
     interleave_steps: int = 100
     """Batches of a single-sequence stage in one interleaved cycle (times the options for a stage that fans out)."""
     batch_size: int = 16
     """Questions a step (`packed`) or stage examples a step (otherwise)."""
     curriculum_steps: int = 0
-    """At most so many steps of the benchmark's own warm-up exercises come before its questions (only miniworld has
-    some); they end as soon as they are learned."""
+    """At most so many steps of warm-up exercises come first (miniworld only); they end when they are learned."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; at least 1")
-        for name in ("train_size", "validation_size", "test_size"):
-            size = getattr(self, name)
-            _require(size is None or size >= 1, f"data.{name} is {size}; at least 1, or null for all")
+        _optional("data.train_size", self.train_size)
+        _optional("data.validation_size", self.validation_size)
+        _optional("data.test_size", self.test_size)
         if self.curriculum_steps and self.benchmark != "miniworld":
             raise ValueError(f"data.curriculum_steps: {self.benchmark} has no warm-up exercises; set it to 0")
 
@@ -225,7 +231,7 @@ class SearchSettings:
     max_budget: int | None = None
     """Largest tried budget, in sub-layers; null tries up to all."""
     latency: Literal["cost", "seconds"] = "cost"
-    """What is minimised: predicted seconds of the calibrated cost model, or measured seconds."""
+    """What is minimised: seconds of the calibrated cost model, or measured ones."""
     exit_window: int = 5
     """Tokens whose mean confidence decides on early exit."""
     exit_threshold: float | None = 0.5
@@ -235,11 +241,9 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         _require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
-        _require(self.step >= 1, f"search.step is {self.step}; at least 1 sub-layer")
-        _require(self.importance_questions >= 1, "search.importance_questions must be at least 1")
-        _require(self.questions is None or self.questions >= 1, "search.questions must be at least 1, or null for all")
-        most = self.max_budget
-        _require(most is None or most >= 0, f"search.max_budget is {most}; at least 0 sub-layers, or null for all")
+        _require(min(self.step, self.importance_questions) >= 1, "search.step, search.importance_questions: at least 1")
+        _optional("search.questions", self.questions)
+        _require((self.max_budget or 0) >= 0, f"search.max_budget is {self.max_budget}; at least 0, or null for all")
         if self.exit_threshold is not None:
             ExitRule(self.exit_window, self.exit_threshold)  # says what is wrong with them
 
@@ -256,10 +260,9 @@ class EvaluateSettings:
     """Paired timing repeats; the methods take turns."""
 
     def __post_init__(self) -> None:
-        _require(self.attempts >= 1, f"evaluate.attempts is {self.attempts}; at least 1")
-        _require(self.repeats >= 1, f"evaluate.repeats is {self.repeats}; at least 1")
-        timed = self.timed_questions
-        _require(timed is None or timed >= 1, f"evaluate.timed_questions is {timed}; at least 1, or null for all")
+        for name in ("attempts", "repeats"):
+            _require(getattr(self, name) >= 1, f"evaluate.{name} is {getattr(self, name)}; at least 1")
+        _optional("evaluate.timed_questions", self.timed_questions)
 
 
 @dataclass
@@ -293,5 +296,5 @@ class Experiment:
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.reasoning.stages]
-        wrong = [name for name in self.search.exit_stages or [] if name not in names]
+        wrong = sorted({*(self.search.exit_stages or [])} - {*names})
         _require(not wrong, f"search.exit_stages names unknown stages {wrong}; the stages are {names}")

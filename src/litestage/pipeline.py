@@ -9,12 +9,14 @@ Search, evaluation, notebooks and reports all call `run`.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from litestage.config import ReasoningSettings, StageSettings
+from litestage.memory import question_tokens, questions_that_fit, ran_out
 from litestage.model.decode import Generated, Prompts, Rules, Trace, decode, prefill
 from litestage.model.sublayers import Decoder
 from litestage.plan import Plan
@@ -45,6 +47,21 @@ class Engine:
         """Token ids that end an output."""
         return (self.tokenizer.eos_token_id,)
 
+    def questions_at_once(self, questions: Sequence[Question], attempts: int | None = None) -> int:
+        """How many of the questions are answered together.
+
+        Raises:
+            ValueError: not one fits in `reasoning.memory`.
+        """
+        settings = self.reasoning
+        if settings.batch_size is not None:
+            return max(1, settings.batch_size // (attempts or 1))
+        first = [text for q in questions for text in render(q, settings.stages, 0, {}).values()]
+        prompt = max(map(len, encode(self.tokenizer, first)), default=1)
+        options = max((len(q.options) for q in questions), default=1)
+        tokens = question_tokens(settings.stages, prompt, options, attempts or 1)
+        return questions_that_fit(settings.memory, tokens * self.decoder.layout.token_bytes)
+
     def full_depth(self) -> Plan:
         """The plan that skips nothing."""
         return Plan.full_depth(self.name, self.decoder.num_sublayers, self.stage_names)
@@ -63,6 +80,13 @@ class StageUsage:
     def seconds(self) -> float:
         """Measured seconds, prefill and decode."""
         return self.prefill.seconds + self.decode.seconds
+
+    def add(self, other: StageUsage) -> None:
+        """Add the usage of further questions."""
+        self.trace.add(other.trace)
+        self.prefill.seconds += other.prefill.seconds
+        self.decode.seconds += other.decode.seconds
+        self.tokens += other.tokens
 
 
 @dataclass
@@ -96,7 +120,7 @@ def run(
 
     Args:
         engine: model, tokenizer, stages.
-        questions: any number; `reasoning.batch_size` of them run together.
+        questions: any number; `reasoning.batch_size` of them run together, fewer when memory runs out.
         plan: skip set and exit rule of each stage.
         attempts: sampled passes per question (self-consistency); `None` is one greedy pass.
         seed: of the sampling; an answer depends on (seed, question, attempt, stage, option) alone.
@@ -104,22 +128,41 @@ def run(
 
     Raises:
         ValueError: the plan is for another model or other stages, or a prompt does not fit the context.
+        RuntimeError: not even one question at a time fits the memory.
     """
     plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
     usage = {name: StageUsage() for name in engine.stage_names}
     done: list[Attempt] = []
-    size = max(1, engine.reasoning.batch_size // (attempts or 1))
-    for start in range(0, len(questions), size):
+    size = engine.questions_at_once(questions, attempts)
+    start = 0
+    while start < len(questions):
         batch = questions[start : start + size]
-        slots = [_Slot(question, number) for question in batch for number in range(attempts or 1)]
-        prompts: Prompts | None = None
-        for index, stage in enumerate(engine.reasoning.stages):
-            sampled = attempts is not None and stage.sampled
-            prompts = _run_stage(engine, slots, index, plan, usage[stage.name], prompts, seed if sampled else None)
-        done += [_finish(engine, slot) for slot in slots]
+        try:
+            answered = _answer(engine, batch, plan, attempts, seed)
+        except RuntimeError as error:
+            if not ran_out(error) or len(batch) == 1:
+                raise
+            size = len(batch) // 2
+            warnings.warn(f"out of memory with {len(batch)} questions at a time; going on with {size}", stacklevel=2)
+            continue
+        done += answered.attempts
+        for name, used in answered.usage.items():
+            usage[name].add(used)
+        start += len(batch)
         if progress:
             progress(len(batch))
     return Result(done, usage)
+
+
+def _answer(engine: Engine, batch: Sequence[Question], plan: Plan, attempts: int | None, seed: int) -> Result:
+    """All stages for one batch of questions."""
+    slots = [_Slot(question, number) for question in batch for number in range(attempts or 1)]
+    usage = {name: StageUsage() for name in engine.stage_names}
+    prompts: Prompts | None = None
+    for index, stage in enumerate(engine.reasoning.stages):
+        sampled = attempts is not None and stage.sampled
+        prompts = _run_stage(engine, slots, index, plan, usage[stage.name], prompts, seed if sampled else None)
+    return Result([_finish(engine, slot) for slot in slots], usage)
 
 
 @dataclass(frozen=True)
@@ -181,7 +224,7 @@ def _asks(engine: Engine, slots: Sequence[_Slot], index: int) -> list[_Ask]:
 
 def _rules(engine: Engine, stage: StageSettings, plan: Plan, seed: int | None, asks: Sequence[_Ask]) -> Rules:
     chosen = plan.stages[stage.name]
-    rules = Rules(stage.max_new_tokens, engine.eos, frozenset(chosen.skip), chosen.exit)
+    rules = Rules(stage.max_new_tokens, engine.eos, frozenset(chosen.skip), chosen.exit, width=engine.reasoning.rows)
     if seed is None:
         return rules
     keys = [(seed, ask.slot.question.id, ask.slot.number, stage.name, ask.label) for ask in asks]

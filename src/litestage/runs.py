@@ -84,7 +84,8 @@ def trained_engine(given: Given) -> Engine:
     settings = experiment.model
     model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
     device = make_trainer(given, [], []).strategy.root_device
-    return Engine(Decoder(model.eval().to(device)), tokenizer, experiment.reasoning, model_name(experiment))
+    decoder = Decoder(model.eval().to(device), fuse=True, pack=settings.packed)
+    return Engine(decoder, tokenizer, experiment.reasoning, model_name(experiment))
 
 
 def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any]) -> L.Trainer:

@@ -42,7 +42,7 @@ def test_step_seconds(rows: int, skip: set[int], seconds: float) -> None:
 def test_decode_and_prefill_add_up() -> None:
     assert MODEL.decode_seconds(Counter({1: 3, 4: 2}), {0}) == pytest.approx(3 * 2.75 + 2 * 11.0)
     assert MODEL.decode_seconds({}) == 0
-    assert MODEL.prefill_seconds(Trace(prefill_calls=2, prefill_tokens=30, prefill_slots=40)) == 2 * 10.0 + 40 * 0.5
+    assert MODEL.prefill_seconds(Trace(prefill_calls=2, prefill_tokens=40)) == 2 * 10.0 + 40 * 0.5
 
 
 def test_to_json_keeps_everything() -> None:

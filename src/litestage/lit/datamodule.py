@@ -24,6 +24,9 @@ from litestage.text import miniworld
 from litestage.text.benchmarks import Splits
 from litestage.text.stages import examples
 
+QUESTIONS = 32
+"""Questions that validation and evaluation hand on together when `reasoning.batch_size` is null."""
+
 
 class QuestionData(L.LightningDataModule):
     """Training batches of token tensors; validation and test batches of `Question`s.
@@ -38,7 +41,7 @@ class QuestionData(L.LightningDataModule):
         super().__init__()
         self.settings, self.seed = experiment.data, experiment.seed
         self.stages = experiment.reasoning.stages
-        self.questions_a_batch = experiment.reasoning.batch_size
+        self.questions_a_batch = experiment.reasoning.batch_size or QUESTIONS
         self.splits, self.tokenizer = splits, tokenizer
         self.curriculum: Curriculum | None = None
         """What the first epoch reads when there are warm-up exercises."""

@@ -132,15 +132,15 @@ class _Trunk:
         scale: float,
     ) -> Tensor:
         """Attention of q `[B, H, Q, D]` over the trunk and over own keys and values `[B, H, S, D]`."""
-        rows, heads, queries, size = q.shape
+        queries = q.shape[2]
         kv = self.kv[layer][:, self.first : self.first + self.groups, :, : self.used]
         own_mask, shared_mask = masks
-        shared = self._scores(self._stack(q), kv[0], shared_mask, scale)
-        shared = self._unstack(shared, queries)
-        own = self._scores(q, keys, own_mask, scale)
+        q = q * scale
+        shared = self._unstack(_plus(shared_mask, self._stack(q), kv[0].mT), queries)
+        own = _plus(own_mask, q, keys.mT)
         weights = torch.cat((shared, own), dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)
-        out = self._stack(weights[..., : self.used]) @ kv[1]
-        return self._unstack(out, queries) + weights[..., self.used :] @ values
+        out = self._unstack(self._stack(weights[..., : self.used]) @ kv[1], queries)
+        return _plus(out, weights[..., self.used :], values)
 
     def mask(self, positions: Tensor, groups: int, window: int | None) -> Tensor | None:
         """Added to scores over the trunk, `[G, 1, Q or 1, S]`, for padded query positions `[B, T]`."""
@@ -155,22 +155,25 @@ class _Trunk:
         ends = _hidden(columns[None, None], self.lengths[:, None, None] - 1, None, self.dtype)
         return (far + ends)[:, None]
 
-    @staticmethod
-    def _scores(q: Tensor, keys: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        scores = (q * scale) @ keys.mT
-        return scores if mask is None else scores + mask
-
     def _stack(self, x: Tensor) -> Tensor:
         """`[B, H, Q, *]` to `[G, H, n * Q, *]`: the rows of a family side by side."""
         x = x if self.stacked is None else x[self.stacked]
-        rows, heads, queries, size = x.shape
-        return x.view(self.groups, self.most, heads, queries, size).transpose(1, 2).reshape(self.groups, heads, -1, size)
+        x = x.view(self.groups, self.most, *x.shape[1:]).transpose(1, 2)
+        return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
     def _unstack(self, x: Tensor, queries: int) -> Tensor:
         """Undo `_stack`."""
         _, heads, _, size = x.shape
         x = x.view(self.groups, heads, self.most, queries, size).transpose(1, 2).reshape(-1, heads, queries, size)
         return x if self.back is None else x[self.back]
+
+
+def _plus(added: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """`added + a @ b` in one product; all `[X, H, ., .]`, `added` broadcast."""
+    if added is None:
+        return a @ b
+    added = added.expand(*a.shape[:2], *added.shape[2:])
+    return torch.baddbmm(added.flatten(0, 1), a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])
 
 
 def _hidden(columns: Tensor, last: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm
+from torch.nn.functional import rms_norm
 
 from litestage.model.attention import Pass
 from litestage.model.cache import KVCache, Layout
+from litestage.model.products import product
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
 """Values of `config.model_type` whose blocks have the layout below."""
@@ -34,12 +35,13 @@ class Decoder:
         model: a transformers model of one of `ARCHITECTURES`, or such a model wrapped by peft.
         fuse: whether products of the same input become one. The model's own weights then are views of the joined
             ones, so it works as before and no memory is added; but it must not be moved or retyped afterwards.
+        pack: whether the fused weights are kept a second time, arranged for few rows (fp32 on a CPU, else no effect).
 
     Raises:
         ValueError: the architecture is another one.
     """
 
-    def __init__(self, model: nn.Module, fuse: bool = False) -> None:
+    def __init__(self, model: nn.Module, fuse: bool = False, pack: bool = False) -> None:
         base = base_model(model)
         self.config = base.config
         check_architecture(self.config.model_type)
@@ -51,9 +53,12 @@ class Decoder:
         self.groups = self.config.num_attention_heads // self.kv_heads
         self.context = self.config.max_position_embeddings
         self.windows = [_window(self.config, block) for block in self.blocks]
-        attentions = [block.self_attn for block in self.blocks]
-        self._qkv = [_joined((a.q_proj, a.k_proj, a.v_proj), fuse) for a in attentions]
-        self._gate_up = [_joined((block.mlp.gate_proj, block.mlp.up_proj), fuse) for block in self.blocks]
+        attns, mlps = [block.self_attn for block in self.blocks], [block.mlp for block in self.blocks]
+        self._qkv = [product((a.q_proj, a.k_proj, a.v_proj), fuse, pack) for a in attns]
+        self._out = [product((a.o_proj,), fuse, pack) for a in attns]
+        self._gate_up = [product((m.gate_proj, m.up_proj), fuse, pack) for m in mlps]
+        self._down = [product((m.down_proj,), fuse, pack) for m in mlps]
+        self._head = product((self.head,), fuse, pack)
 
     @property
     def device(self) -> torch.device:
@@ -112,12 +117,12 @@ class Decoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits `[..., V]` in fp32 of residual streams `[..., C]`."""
-        return self.head(_normed(self.norm, x)).float()
+        return self._head(_normed(self.norm, x)).float()
 
     def _ffn(self, index: int, x: Tensor) -> Tensor:
         block = self.blocks[index]
         gate, up = self._gate_up[index](_normed(block.post_attention_layernorm, x)).chunk(2, dim=-1)
-        return block.mlp.down_proj(block.mlp.act_fn(gate).mul_(up))
+        return self._down[index](block.mlp.act_fn(gate).mul_(up))
 
     def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], step: Pass) -> Tensor:
         block = self.blocks[index]
@@ -126,10 +131,10 @@ class Decoder:
         if hasattr(attn, "q_norm"):
             q, k, v = qkv.split((queries, self.kv_heads, self.kv_heads), dim=1)
             qkv = torch.cat((_normed(attn.q_norm, q), _normed(attn.k_norm, k), v), dim=1)
-        qk = qkv[:, :-self.kv_heads]
+        qk = qkv[:, : -self.kv_heads]
         qk = torch.addcmul(qk * rope[0], qk.roll(self.head_dim // 2, -1), rope[1])
         q, k, v = qk[:, :queries], qk[:, queries:], qkv[:, -self.kv_heads :]
-        return attn.o_proj(step.attend(index, q, k, v, attn.scaling, self.windows[index]))
+        return self._out[index](step.attend(index, q, k, v, attn.scaling, self.windows[index]))
 
 
 def check_architecture(model_type: str) -> None:
@@ -146,26 +151,6 @@ def base_model(model: Any) -> Any:
 def _normed(norm: Any, x: Tensor) -> Tensor:
     """RMS norm with a module's weight and epsilon."""
     return rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
-
-
-def _joined(modules: Sequence[nn.Module], fuse: bool) -> Callable[[Tensor], Tensor]:
-    """The outputs of linear layers of the same input side by side; by one product if they are to be fused.
-
-    Layers that carry adapters stay apart.
-    """
-    if not fuse or any(type(module) is not nn.Linear for module in modules):
-        return lambda x: torch.cat([module(x) for module in modules], dim=-1)
-    weight = _shared([module.weight for module in modules])
-    bias = None if modules[0].bias is None else _shared([module.bias for module in modules])
-    return lambda x: linear(x, weight, bias)
-
-
-def _shared(parameters: Sequence[Tensor]) -> Tensor:
-    """The parameters in one tensor, of which they become views."""
-    joined = torch.cat([p.detach() for p in parameters])
-    for parameter, part in zip(parameters, joined.split([len(p) for p in parameters]), strict=True):
-        parameter.data = part
-    return joined
 
 
 def _window(config: Any, block: nn.Module) -> int | None:
