@@ -24,8 +24,10 @@ def _require(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _optional(where: str, count: int | None, null: str = "for all") -> None:
-    _require(count is None or count >= 1, f"{where} is {count}; at least 1, or null {null}")
+def _counts(group: str, settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _require(value is None or value >= 1, f"{group}.{name} is {value}; at least 1 (null where it may be left out)")
 
 
 def _check_template(where: str, template: str, allowed: set[str]) -> None:
@@ -110,8 +112,8 @@ class ReasoningSettings:
         _require(bool(names), "reasoning.stages is empty; give at least one stage")
         _require(len(set(names)) == len(names), f"reasoning.stages: names must differ, got {names}")
         _require(not self.stages[-1].fans_out, f"stage {names[-1]} is the last one: it must not have a cue")
-        _optional("reasoning.batch_size", self.batch_size, "for what fits")
-        _require(self.memory > 0 and self.rows >= 1, "reasoning.memory must be above 0, reasoning.rows at least 1")
+        _counts("reasoning", self, "batch_size", "rows")
+        _require(self.memory > 0, f"reasoning.memory is {self.memory} GiB; it must be above 0")
         pattern = re.compile(self.answer_pattern)
         _require(pattern.groups >= 1, f"reasoning.answer_pattern {pattern.pattern!r} needs a group around the label")
         _require(self.temperature > 0, f"reasoning.temperature is {self.temperature}; it must be above 0")
@@ -209,9 +211,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; at least 1")
-        _optional("data.train_size", self.train_size)
-        _optional("data.validation_size", self.validation_size)
-        _optional("data.test_size", self.test_size)
+        _counts("data", self, "train_size", "validation_size", "test_size")
         if self.curriculum_steps and self.benchmark != "miniworld":
             raise ValueError(f"data.curriculum_steps: {self.benchmark} has no warm-up exercises; set it to 0")
 
@@ -241,8 +241,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         _require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
-        _require(min(self.step, self.importance_questions) >= 1, "search.step, search.importance_questions: at least 1")
-        _optional("search.questions", self.questions)
+        _counts("search", self, "step", "importance_questions", "questions")
         _require((self.max_budget or 0) >= 0, f"search.max_budget is {self.max_budget}; at least 0, or null for all")
         if self.exit_threshold is not None:
             ExitRule(self.exit_window, self.exit_threshold)  # says what is wrong with them
@@ -260,9 +259,7 @@ class EvaluateSettings:
     """Paired timing repeats; the methods take turns."""
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "repeats"):
-            _require(getattr(self, name) >= 1, f"evaluate.{name} is {getattr(self, name)}; at least 1")
-        _optional("evaluate.timed_questions", self.timed_questions)
+        _counts("evaluate", self, "attempts", "repeats", "timed_questions")
 
 
 @dataclass
