@@ -169,6 +169,8 @@ class ModelSettings:
     """Weights' dtype for search and evaluation. Training keeps fp32 weights; see `trainer.precision`."""
     packed: bool = True
     """In fp32 on a CPU: keep weights a second time, arranged for few rows. Faster, for twice the memory."""
+    compile: bool = False
+    """Whether search and evaluation compile the work between the matrix products; slower on the CPUs we tried."""
     learning_rate: float = 5e-5
     """Peak learning rate of AdamW; cosine decay."""
     warmup: float = 0.1

@@ -14,6 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from litestage.config import Experiment
+from litestage.model.glue import EAGER, compiled
 from litestage.model.load import attach_lora, load_base, load_trained
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_llama, tiny_tokenizer
@@ -84,7 +85,8 @@ def trained_engine(given: Given) -> Engine:
     settings = experiment.model
     model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
     device = make_trainer(given, [], []).strategy.root_device
-    decoder = Decoder(model.eval().to(device), fuse=True, pack=settings.packed)
+    glue = compiled(device) if settings.compile else EAGER
+    decoder = Decoder(model.eval().to(device), fuse=True, pack=settings.packed, glue=glue)
     return Engine(decoder, tokenizer, experiment.reasoning, model_name(experiment))
 
 

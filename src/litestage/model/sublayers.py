@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
 
 from litestage.model.attention import Pass
 from litestage.model.cache import KVCache, Layout
+from litestage.model.glue import EAGER, Glue
 from litestage.model.products import product
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
@@ -36,13 +36,14 @@ class Decoder:
         fuse: whether products of the same input become one. The model's own weights then are views of the joined
             ones, so it works as before and no memory is added; but it must not be moved or retyped afterwards.
         pack: whether the fused weights are kept a second time, arranged for few rows (fp32 on a CPU, else no effect).
+        glue: the element-wise work between the products, compiled or not.
 
     Raises:
         ValueError: the architecture is another one.
     """
 
-    def __init__(self, model: nn.Module, fuse: bool = False, pack: bool = False) -> None:
-        base = base_model(model)
+    def __init__(self, model: nn.Module, fuse: bool = False, pack: bool = False, glue: Glue = EAGER) -> None:
+        base, self.glue = base_model(model), glue
         self.config = base.config
         check_architecture(self.config.model_type)
         self.embed, self.norm, self.head = base.model.embed_tokens, base.model.norm, base.lm_head
@@ -103,7 +104,7 @@ class Decoder:
         step = Pass(cache, counts, self.groups)
         cos, sin = self.rotary(x[None], step.positions[None])
         half = self.head_dim // 2
-        # x cos + rotate_half(x) sin, with the sign of the rotated half moved into the sine.
+        # The sign of the rotated half is moved into the sine.
         rope = cos[0, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[0, :, None]
         for sublayer in range(self.num_sublayers):
             if sublayer in skip:
@@ -117,24 +118,26 @@ class Decoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits `[..., V]` in fp32 of residual streams `[..., C]`."""
-        return self._head(_normed(self.norm, x)).float()
+        return self._head(self._normed(self.norm, x)).float()
 
     def _ffn(self, index: int, x: Tensor) -> Tensor:
         block = self.blocks[index]
-        gate, up = self._gate_up[index](_normed(block.post_attention_layernorm, x)).chunk(2, dim=-1)
-        return self._down[index](block.mlp.act_fn(gate).mul_(up))
+        both = self._gate_up[index](self._normed(block.post_attention_layernorm, x))
+        return self._down[index](self.glue.gate(both))
 
     def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], step: Pass) -> Tensor:
         block = self.blocks[index]
         attn, queries = block.self_attn, self.groups * self.kv_heads
-        qkv = self._qkv[index](_normed(block.input_layernorm, x)).unflatten(-1, (-1, self.head_dim))
+        qkv = self._qkv[index](self._normed(block.input_layernorm, x)).unflatten(-1, (-1, self.head_dim))
         if hasattr(attn, "q_norm"):
             q, k, v = qkv.split((queries, self.kv_heads, self.kv_heads), dim=1)
-            qkv = torch.cat((_normed(attn.q_norm, q), _normed(attn.k_norm, k), v), dim=1)
-        qk = qkv[:, : -self.kv_heads]
-        qk = torch.addcmul(qk * rope[0], qk.roll(self.head_dim // 2, -1), rope[1])
+            qkv = torch.cat((self._normed(attn.q_norm, q), self._normed(attn.k_norm, k), v), dim=1)
+        qk = self.glue.rotate(qkv[:, : -self.kv_heads], *rope)
         q, k, v = qk[:, :queries], qk[:, queries:], qkv[:, -self.kv_heads :]
         return self._out[index](step.attend(index, q, k, v, attn.scaling, self.windows[index]))
+
+    def _normed(self, norm: Any, x: Tensor) -> Tensor:
+        return self.glue.norm(x, norm.weight, norm.variance_epsilon)
 
 
 def check_architecture(model_type: str) -> None:
@@ -146,11 +149,6 @@ def check_architecture(model_type: str) -> None:
 def base_model(model: Any) -> Any:
     """The transformers model itself, whether or not peft wraps it (its adapters stay in place)."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    """RMS norm with a module's weight and epsilon."""
-    return rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def _window(config: Any, block: nn.Module) -> int | None:
