@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from litestage.model.decode import Generated, Rules, Trace, decode, prefill
+from litestage.model.decode import CHUNK, Generated, Rules, Trace, _likeliest, decode, prefill
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
 from litestage.seeding import uniforms
@@ -133,6 +131,29 @@ def test_forks_of_one_prompt_leave_it_alone(model: torch.nn.Module) -> None:
     assert decode(decoder, filled, [0, 1], rules, trace) == first[:2]
 
 
+def test_the_last_residual_stream_of_a_prompt_gives_its_first_token(model: torch.nn.Module) -> None:
+    decoder, prompts = Decoder(model), make_prompts()
+    filled = prefill(decoder, prompts, Trace())
+    with torch.inference_mode():
+        want = torch.stack([model(torch.tensor([p])).logits[0, -1] for p in prompts])
+        torch.testing.assert_close(decoder.logits(filled.last), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [[2], [2, 3], [3], [0, 1, 2, 3], [2, 0, 3, 1]])
+@pytest.mark.parametrize("width", [1, 64])
+def test_prompts_that_share_nothing_go_on_without_those_that_do(
+    model: torch.nn.Module, rows: list[int], width: int
+) -> None:
+    """The first two prompts share a beginning, the others have none; any of them may be the last in the batch."""
+    decoder, [head, a, b, c, d] = Decoder(model), make_prompts((30, 4, 5, 9, 6))
+    prompts = [head + a, head + b, c, d]
+    free = [run(decoder, [p], max_new_tokens=9)[0].tokens for p in prompts]
+    eos = (free[0][1], free[1][0])  # those with the shared beginning end first
+    filled = prefill(decoder, prompts, Trace())
+    outputs = decode(decoder, filled, rows, Rules(9, eos, width=width), Trace())
+    assert outputs == [run(decoder, [prompts[row]], max_new_tokens=9, eos=eos)[0] for row in rows]
+
+
 def test_early_exit_stops_when_the_mean_confidence_falls(model: torch.nn.Module) -> None:
     decoder, prompts = Decoder(model), make_prompts()
     free, rule = run(decoder, prompts), ExitRule(window=3, threshold=0.4)
@@ -169,10 +190,13 @@ def test_sampling_follows_the_distribution(model: torch.nn.Module) -> None:
     assert ((seen - want).abs() <= 5 * error + 1e-3).all()
 
 
-def test_a_draw_of_zero_never_takes_an_impossible_token(model: torch.nn.Module) -> None:
+def test_a_draw_of_zero_never_takes_an_impossible_token(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoder = Decoder(model)
-    filled = prefill(decoder, [[5, 6, 7]], Trace())
-    filled = replace(filled, logits=filled.logits.index_fill(1, torch.tensor([0, 1]), -torch.inf))
+    filled, original = prefill(decoder, [[5, 6, 7]], Trace()), decoder.logits
+    first_two = torch.tensor([0, 1])
+    monkeypatch.setattr(decoder, "logits", lambda x: original(x).index_fill(-1, first_two, -torch.inf))
     rules = Rules(1, EOS, temperature=0.7, draws=torch.zeros(1, 1))
     assert decode(decoder, filled, [0], rules, Trace())[0].tokens == [2]
 
@@ -194,3 +218,15 @@ def test_the_trace_counts_rows_and_steps(model: torch.nn.Module) -> None:
     decode(decoder, filled, [0, 1], Rules(5, EOS), trace)
     assert (trace.prefill_calls, trace.prefill_tokens) == (1, 10)
     assert sum(trace.steps.values()) == 4  # the prefill gives the first of five tokens
+
+
+@pytest.mark.parametrize("size", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 300, 5 * CHUNK, 10 * CHUNK + 32])
+def test_the_likeliest_token_is_the_first_of_the_largest(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    spread = torch.randn(50, size, generator=generator)
+    ties = torch.randint(-1, 2, (200, size), generator=generator).float()
+    sparse = torch.full((100, size), -torch.inf)
+    sparse.scatter_(1, torch.randint(0, size, (100, 3), generator=generator), 1.0)
+    for logits in (spread, ties, sparse, torch.zeros(2, size), torch.full((2, size), -torch.inf)):
+        assert torch.equal(_likeliest(logits), logits.argmax(-1))
+        assert _likeliest(logits).tolist() == [row.index(max(row)) for row in logits.tolist()]

@@ -46,21 +46,39 @@ def test_rows_that_leave_take_their_memory_with_them() -> None:
     assert watch.update(logits_of([0.34, 0.34])).tolist() == [True, True]
 
 
+def test_a_row_that_restarts_forgets_and_the_others_go_on() -> None:
+    watch = ExitWatch(ExitRule(3, 0.6), 3, CPU)
+    watch.update(logits_of([0.4, 0.4, 0.9]))
+    watch.update(logits_of([0.4, 0.4, 0.9]))
+    watch.restart(torch.tensor([0]))
+    stops = [watch.update(logits_of([0.4, 0.4, 0.9])).tolist() for _ in range(3)]
+    assert stops == [[False, True, False], [False, True, False], [True, True, False]]
+    watch.restart(torch.tensor([1, 2]))
+    stops = [watch.update(logits_of([0.9, 0.95, 0.4])).tolist() for _ in range(3)]
+    # means of the first row: (0.4 + 0.4 + 0.9) / 3, (0.4 + 0.9 + 0.9) / 3, 0.9; nothing old in the others
+    assert stops == [[True, False, False], [False, False, False], [False, False, True]]
+
+
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_random_histories(window: int) -> None:
     generator = torch.Generator().manual_seed(window)
     rule = ExitRule(window, 0.65)
     watch, kept = ExitWatch(rule, 6, CPU), list(range(6))
     history = (0.35 + 0.64 * torch.rand(20, 6, generator=generator)).tolist()
-    seen = set()
+    start, seen = [0] * 6, set()
     for step, confidences in enumerate(history):
         stops = watch.update(logits_of([confidences[row] for row in kept])).tolist()
         for row, stop in zip(kept, stops, strict=True):
-            last = [history[i][row] for i in range(max(0, step - window + 1), step + 1)]
+            last = [history[i][row] for i in range(max(start[row], step - window + 1), step + 1)]
             assert stop == (len(last) == window and sum(last) / window < rule.threshold)
             seen.add(stop)
         if step in (3, 11):  # rows leave
             stay = [i for i in range(len(kept)) if i != 1]
             kept = [kept[i] for i in stay]
             watch.keep(torch.tensor(stay))
+        if step in (6, 7, 15):  # rows begin anew
+            anew = [0, 2] if step == 7 else [1]
+            watch.restart(torch.tensor(anew))
+            for i in anew:
+                start[kept[i]] = step + 1
     assert seen == {True, False}

@@ -22,7 +22,7 @@ def make_prompts() -> list[list[int]]:
 
 
 def hooked(model: torch.nn.Module, prompt: list[int]) -> list[float]:
-    """The mean over tokens of cos(x + f(x), x) of every sub-layer, from forward hooks on one unpadded prompt."""
+    """The mean over tokens of cos(x + f(x), x) of every sub-layer, from forward hooks on one prompt."""
     inputs: dict[int, Tensor] = {}
     means: dict[int, float] = {}
 
@@ -51,13 +51,20 @@ def hooked(model: torch.nn.Module, prompt: list[int]) -> list[float]:
     return [means[j] for j in range(len(means))]
 
 
-def test_similarity_equals_forward_hooks_and_padding_is_left_out(model: torch.nn.Module) -> None:
+def test_similarity_equals_forward_hooks_and_every_prompt_has_its_own_mean(model: torch.nn.Module) -> None:
     prompts = make_prompts()
     want = torch.tensor([hooked(model, prompt) for prompt in prompts])
     got = prompt_similarity(Decoder(model), prompts)
     assert (got.shape, got.dtype) == ((5, 6), torch.float32)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
     assert want.std() > 0.01
+
+
+def test_similarity_of_a_prompt_does_not_depend_on_the_batch(model: torch.nn.Module) -> None:
+    decoder, prompts = Decoder(model), make_prompts()
+    alone = torch.cat([prompt_similarity(decoder, [prompt]) for prompt in prompts])
+    torch.testing.assert_close(prompt_similarity(decoder, prompts), alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(prompt_similarity(decoder, prompts[::-1]), alone.flip(0), rtol=0, atol=1e-5)
 
 
 def test_similarity_of_a_half_precision_model_is_taken_in_fp32(model: torch.nn.Module) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from litestage.model import prefix
-from litestage.model.cache import KVCache, Prefix
+from litestage.model.cache import KVCache, Layout, Prefix
 from litestage.model.decode import Prompts
 from litestage.model.prefix import Stretch, common, tree
 
@@ -146,7 +146,7 @@ def test_common_beginning() -> None:
 
 def test_longest_prefix_looks_at_the_given_rows_only() -> None:
     held = [[1, 2, 3, 4, 5], [1, 2, 9], [1, 2, 3], [7]]
-    cache = KVCache(1, (4, 1, 0, 1), torch.float32, torch.device("cpu"))
+    cache = KVCache(Layout((0,), 1, 1, torch.float32, torch.device("cpu")), 4)
     prompts = Prompts(held, cache, torch.zeros(4, 10))
     assert prompts.longest_prefix((1, 2, 3, 4, 8), range(4)) == Prefix(cache, 0, 4)
     assert prompts.longest_prefix((1, 2, 3, 4, 8), [1, 2]) == Prefix(cache, 2, 3)

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import GemmaConfig, GemmaForCausalLM, GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
+from litestage.model.cache import KVCache
 from litestage.model.decode import Rules, Trace, decode, prefill
 from litestage.model.sublayers import ARCHITECTURES, Decoder, base_model
 from litestage.plan import ExitRule
@@ -26,9 +27,11 @@ def draw_ids(length: int, seed: int = 0, rows: int = 1) -> Tensor:
 
 
 def hidden(decoder: Decoder, ids: Tensor, **options: object) -> Tensor:
+    """The residual stream `[B, T, C]` of texts of one length."""
+    rows, length = ids.shape
     with torch.inference_mode():
-        positions = torch.arange(ids.shape[1]).expand(ids.shape)
-        return decoder.hidden(ids, positions, decoder.new_cache(len(ids)), **options)
+        x = decoder.hidden(ids.flatten(), [length] * rows, decoder.new_cache(rows), **options)
+    return x.view(rows, length, -1)
 
 
 def logits(decoder: Decoder, ids: Tensor) -> Tensor:
@@ -51,21 +54,49 @@ def test_tokens_may_come_in_pieces(model: torch.nn.Module) -> None:
     cache, pieces = decoder.new_cache(2, 7), []
     with torch.inference_mode():
         for start, end in ((0, 9), (9, 10), (10, 25)):
-            positions = torch.arange(start, end).expand(2, -1)
-            pieces.append(decoder.hidden(ids[:, start:end], positions, cache))
+            piece = decoder.hidden(ids[:, start:end].flatten(), [end - start] * 2, cache)
+            pieces.append(piece.view(2, end - start, -1))
     close(torch.cat(pieces, 1), hidden(decoder, ids))
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_is_not_seen(model: torch.nn.Module, side: str) -> None:
-    decoder, ids = Decoder(model), draw_ids(20)
-    padded, positions = draw_ids(29, seed=1), torch.full((1, 29), -1)
-    where = slice(9, None) if side == "left" else slice(0, 20)
-    padded[:, where], positions[:, where] = ids, torch.arange(20)
+def test_a_token_for_each_row_needs_no_counts(model: torch.nn.Module) -> None:
+    decoder, ids = Decoder(model), draw_ids(12, rows=3)
+    cache = decoder.new_cache(3)
     with torch.inference_mode():
-        x = decoder.hidden(padded, positions, decoder.new_cache(1))
-    assert x.isfinite().all()
-    close(x[:, where], hidden(decoder, ids))
+        steps = [decoder.hidden(column, None, cache) for column in ids.unbind(1)]
+    close(torch.stack(steps, 1), hidden(decoder, ids))
+
+
+def test_rows_of_different_lengths_are_not_seen_by_each_other(model: torch.nn.Module) -> None:
+    """Also when a row gets nothing for a while."""
+    decoder, texts = Decoder(model), [draw_ids(n, seed=n)[0] for n in (20, 7, 29)]
+    cache = decoder.new_cache(3)
+    found: list[list[Tensor]] = [[], [], []]
+    at = [0, 0, 0]
+    for counts in ([8, 0, 1], [0, 7, 20], [1, 0, 1], [11, 0, 7]):
+        pieces = [text[start : start + n] for text, start, n in zip(texts, at, counts, strict=True)]
+        with torch.inference_mode():
+            x = decoder.hidden(torch.cat(pieces), counts, cache)
+        assert x.isfinite().all()
+        for row, piece in enumerate(x.split(counts)):
+            found[row].append(piece)
+        at = [start + n for start, n in zip(at, counts, strict=True)]
+    for text, pieces in zip(texts, found, strict=True):
+        close(torch.cat(pieces), hidden(decoder, text[None])[0])
+
+
+def test_a_trunk_is_what_came_before(model: torch.nn.Module) -> None:
+    """Rows behind two shared beginnings, one of them empty, in pieces and step by step."""
+    decoder, head, tails = Decoder(model), draw_ids(15, seed=8)[0], draw_ids(11, rows=3)
+    trunk = decoder.new_cache(2)
+    with torch.inference_mode():
+        decoder.hidden(head, [15, 0], trunk)
+        cache = KVCache(decoder.layout, 3, 0, trunk, [0, 1, 0])
+        x = [decoder.hidden(tails[:, :6].flatten(), [6] * 3, cache).view(3, 6, -1)]
+        x += [decoder.hidden(column, None, cache)[:, None] for column in tails[:, 6:].unbind(1)]
+    for row, got in enumerate(torch.cat(x, 1)):
+        text = tails[row] if row == 1 else torch.cat((head, tails[row]))
+        close(got, hidden(decoder, text[None])[0, -11:])
 
 
 def test_skipping_all_leaves_the_embedding_norm_and_head(model: torch.nn.Module) -> None:
@@ -98,10 +129,10 @@ def test_the_observer_sees_the_residual_stream_of_every_kept_sublayer(model: tor
     seen: list[tuple[int, Tensor, Tensor]] = []
     x = hidden(decoder, ids, skip={0, 3}, observe=lambda *event: seen.append(event))
     assert [event[0] for event in seen] == [1, 2, 4, 5]
-    assert torch.equal(seen[0][1], decoder.embed(ids))
+    assert torch.equal(seen[0][1], decoder.embed(ids[0]))
     for (_, _, after), (_, before, _) in pairwise(seen):
         assert torch.equal(after, before)
-    assert torch.equal(seen[-1][2], x)
+    assert torch.equal(seen[-1][2], x[0])
 
 
 def test_the_engine_equals_a_naive_reference_on_random_cases(
@@ -187,10 +218,18 @@ def test_another_architecture_is_refused_and_the_known_ones_are_named(architectu
         Decoder(other)
 
 
+def test_another_activation_is_refused(model: torch.nn.Module) -> None:
+    model.config.hidden_act = "gelu"
+    with pytest.raises(ValueError, match="activation 'gelu' is not supported; the blocks must use 'silu'"):
+        Decoder(model)
+
+
 def test_the_decoder_knows_its_shape(model: torch.nn.Module) -> None:
     decoder = Decoder(model)
     assert (decoder.num_sublayers, decoder.context, decoder.kv_heads, decoder.groups) == (6, 256, 2, 2)
     assert (decoder.device, decoder.dtype) == (torch.device("cpu"), torch.float32)
     cache = decoder.new_cache(3, 5)
-    assert (cache.layers, cache.shape) == (3, (3, 2, 5, decoder.head_dim))
-    assert Decoder(model.bfloat16()).new_cache(1).dtype == torch.bfloat16
+    assert list(cache.kv) == [0, 1, 2]
+    assert {kv.shape for kv in cache.kv.values()} == {(2, 3, 2, 5, decoder.head_dim)}
+    assert decoder.layout.token_bytes == 2 * 3 * 2 * decoder.head_dim * 4
+    assert Decoder(model.bfloat16()).new_cache(1).kv[0].dtype == torch.bfloat16

@@ -93,7 +93,7 @@ def test_calibration_on_a_real_engine_is_positive_and_monotone(engine: Engine) -
         assert costs == sorted(costs, reverse=True)
         assert costs[0] > 0
     assert min(min(step) for step in made.steps) >= 0
-    assert made.prefill_seconds(Trace(1, 12, 12)) > 0
+    assert made.prefill_seconds(Trace(1, 12)) > 0
     names = {"decode_median_relative_error", "decode_max_relative_error", "prefill_median_relative_error"}
     assert set(made.fit) == {"points"} | names
     assert made.fit["decode_median_relative_error"] <= made.fit["decode_max_relative_error"]

@@ -51,7 +51,9 @@ class Pass:
         self.bases = cache.bases
         self.positions = self.columns + self.bases[self.rows]
         """Place of each token in its row's whole text, `[N]`."""
-        self.trunk = _Trunk(cache) if cache.trunk is not None and cache.trunk.used else None
+        self.trunk = _Trunk(cache) if cache.trunk is not None else None
+        if self.trunk is not None and not self.trunk.used:
+            self.trunk = None  # nothing of what others share belongs to these rows
         self._masks: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:

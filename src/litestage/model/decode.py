@@ -176,6 +176,8 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
     Returns:
         One `Generated` per entry of `rows`.
     """
+    if not rows:
+        return []
     device, total = decoder.device, len(rows)
     source, sources = _starts(decoder, prompts, rows)
     layout = decoder.layout.without([j // 2 for j in rules.skip if j % 2 == 0])
@@ -199,7 +201,7 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
                 watch.restart(new)
         token = _choose(logits, rules, draws[slots.index, slots.steps] if draws is not None else None)
         tokens[slots.index, slots.steps] = token
-        slots.steps += 1
+        slots.steps += slots.working
         ending = torch.where(limits[slots.index] <= slots.steps, 3, 0)
         if watch:
             ending = torch.where(watch.update(logits), 2, ending)

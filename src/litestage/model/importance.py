@@ -73,7 +73,7 @@ def prompt_similarity(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> Ten
 
     Args:
         decoder: the model.
-        prompts: token ids of one batch, any lengths; padding is left out of the mean.
+        prompts: token ids of one batch, any lengths.
     """
     counts = [len(p) for p in prompts]
     ids = torch.tensor([token for prompt in prompts for token in prompt], device=decoder.device)

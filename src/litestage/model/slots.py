@@ -38,6 +38,8 @@ class Slots:
         """Tokens made so far, `[W]`."""
         self.index = torch.zeros(size, dtype=torch.long, device=layout.device)
         """Output of each slot, `[W]`; free slots point behind the last output."""
+        self.working = torch.zeros(size, dtype=torch.long, device=layout.device)
+        """1 for a slot that works on something, 0 for a free one, `[W]`: added to `steps` after a step."""
 
     @property
     def busy(self) -> list[int]:
@@ -87,3 +89,4 @@ class Slots:
         behind = len(self.sources)
         numbers = [behind if output is None else output for output in self.outputs]
         self.index = torch.tensor(numbers, device=self.steps.device)
+        self.working = (self.index < behind).long()

@@ -39,13 +39,15 @@ class Decoder:
         glue: the element-wise work between the products, compiled or not.
 
     Raises:
-        ValueError: the architecture is another one.
+        ValueError: the architecture or its activation is another one.
     """
 
     def __init__(self, model: nn.Module, fuse: bool = False, pack: bool = False, glue: Glue = EAGER) -> None:
         base, self.glue = base_model(model), glue
         self.config = base.config
         check_architecture(self.config.model_type)
+        if self.config.hidden_act != "silu":
+            raise ValueError(f"activation {self.config.hidden_act!r} is not supported; the blocks must use 'silu'")
         self.embed, self.norm, self.head = base.model.embed_tokens, base.model.norm, base.lm_head
         self.rotary, self.blocks = base.model.rotary_emb, list(base.model.layers)
         self.num_sublayers = 2 * len(self.blocks)

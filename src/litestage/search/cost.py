@@ -34,7 +34,7 @@ class CostModel:
     """Calibrated seconds.
 
     `rows[i]` has the coefficients `steps[i]` = (head, attention, feed-forward) seconds; between them they are
-    interpolated. `prefill` = (seconds a call, seconds a token slot). `fit` holds relative errors.
+    interpolated. `prefill` = (seconds a call, seconds a token). `fit` holds relative errors.
     """
 
     num_sublayers: int
