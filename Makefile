@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint smollm2 clean
+.PHONY: help demo test lint smollm2 bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,10 @@ lint: $(STAMP) ## Check style, types and import floors
 
 smollm2: $(STAMP) ## Put SmolLM2-135M-Instruct into checkpoints/base
 	@$(BIN)/python scripts/get_smollm2.py
+
+bench: $(STAMP) ## Time the engine against generate on SmolLM2; the last line is the JSON summary
+	@test -d checkpoints/base/SmolLM2-135M-Instruct || $(MAKE) smollm2
+	@$(BIN)/python scripts/bench_engine.py --questions 8 --repeats 2
 
 clean: ## Remove the environment and the caches; checkpoints stay
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

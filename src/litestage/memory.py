@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from litestage.config import StageSettings
 
-CUE = 16
+CUE = 24
 """Tokens allowed for what a template adds to an output: a cue, a full stop, a heading."""
 GIB = 2**30
 

@@ -152,10 +152,10 @@ def _extend(
 
 
 def _behind(decoder: Decoder, before: Sequence[Prefix | None], room: int) -> KVCache:
-    """Empty rows whose trunk holds `before`, each distinct one once."""
+    """Rows that begin with `before`; what several begin with lies once in their trunk."""
     distinct = {(id(p.cache), p.row, p.length) if p else None: p for p in before}
-    if list(distinct) == [None]:
-        return decoder.new_cache(len(before), room)
+    if len(distinct) == len(before) or list(distinct) == [None]:
+        return flatten(decoder.layout, before, room)
     place = {key: row for row, key in enumerate(distinct)}
     family = [place[(id(p.cache), p.row, p.length) if p else None] for p in before]
     trunk = flatten(decoder.layout, list(distinct.values()))
