@@ -56,6 +56,9 @@ class Decoder:
         self.groups = self.config.num_attention_heads // self.kv_heads
         self.context = self.config.max_position_embeddings
         self.windows = [_window(self.config, block) for block in self.blocks]
+        if fuse and base.device.type == "cpu":
+            for parameter in base.parameters():  # or the mapped file they were read from stays in memory as well
+                parameter.data = parameter.data.clone()
         attns, mlps = [block.self_attn for block in self.blocks], [block.mlp for block in self.blocks]
         self._qkv = [product((a.q_proj, a.k_proj, a.v_proj), fuse, pack) for a in attns]
         self._out = [product((a.o_proj,), fuse, pack) for a in attns]
