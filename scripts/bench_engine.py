@@ -189,6 +189,12 @@ def compare(
     }
 
 
+def skip_plan(engine: Engine, skip: tuple[int, ...]) -> Plan:
+    """The same skip set in every stage."""
+    full = engine.full_depth()
+    return Plan(full.model, full.num_sublayers, {name: StagePlan(skip) for name in full.stages})
+
+
 def scaled(engine: Engine, skipped: range) -> tuple[int, ...]:
     """Sub-layers of a model of 60, at the same depth of this one."""
     scale = engine.decoder.num_sublayers / 60
@@ -199,9 +205,7 @@ def skipping(engine: Engine, questions: Sequence[Question], batch: int, repeats:
     """Decode seconds at full depth over those with a skip set, every output running to its cap."""
     endless = Endless(engine.decoder, engine.tokenizer, engine.reasoning, engine.name)
     engine.reasoning.batch_size = batch
-    skip = scaled(engine, skipped)
-    full = engine.full_depth()
-    plan = Plan(full.model, full.num_sublayers, {name: StagePlan(skip) for name in full.stages})
+    full, plan = engine.full_depth(), skip_plan(engine, scaled(engine, skipped))
 
     def seconds(plan: Plan) -> float:
         return sum(usage.decode.seconds for usage in run(endless, questions, plan).usage.values())
@@ -236,11 +240,10 @@ def forecast(engine: Engine, questions: Sequence[Question], repeats: int) -> dic
     """Relative errors of the search's cost model on plans that it was not calibrated with, whole pipeline."""
     engine.reasoning.batch_size = max(BATCHES)
     cost = calibrate(engine.decoder, max(BATCHES) * max(len(q.options) for q in questions), 100)
-    full, errors = engine.full_depth(), {}
+    errors = {}
     for name, skipped in SKIPS.items():
         skip = scaled(engine, skipped)
-        plan = Plan(full.model, full.num_sublayers, {stage: StagePlan(skip) for stage in full.stages})
-        runs = [run(engine, questions, plan) for _ in range(repeats + 1)][1:]
+        runs = [run(engine, questions, skip_plan(engine, skip)) for _ in range(repeats + 1)][1:]
         usage = list(runs[0].usage.values())
         said = sum(cost.prefill_seconds(u.trace) + cost.decode_seconds(u.trace.steps, skip) for u in usage)
         took = median(sum(u.seconds for u in r.usage.values()) for r in runs)

@@ -48,10 +48,12 @@ class Pass:
             cache.lengths += new
             cache.used = int(cache.lengths.max())
         cache.reserve(cache.used)
-        self.bases = cache.bases
+        if cache.grouping is None:
+            cache.grouping = _Trunk(cache) if cache.trunk is not None else cache.bases
+        self.trunk: _Trunk | None = cache.grouping if cache.trunk is not None else None
+        self.bases: Tensor = cache.grouping.bases if self.trunk is not None else cache.grouping
         self.positions = self.columns + self.bases[self.rows]
         """Place of each token in its row's whole text, `[N]`."""
-        self.trunk = _Trunk(cache) if cache.trunk is not None else None
         if self.trunk is not None and not self.trunk.used:
             self.trunk = None  # nothing of what others share belongs to these rows
         self._masks: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
@@ -122,6 +124,7 @@ class _Trunk:
         self.back = None if ordered else torch.tensor(back, device=device)
         self.lengths = trunk.lengths[self.first : self.first + self.groups]
         self.used = int(self.lengths.max())
+        self.bases = cache.bases
         self.dtype = cache.layout.dtype
 
     def attend(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,6 +77,8 @@ class KVCache:
         self.kv = {layer: self._empty(capacity) for layer in layout.layers}
         """Layer -> `[2, B, H, S, D]`, keys and values."""
         self.family: list[int] = list(family)
+        self.grouping: Any = None
+        """What attention worked out about `family`; forgotten when rows are placed."""
 
     @property
     def bases(self) -> Tensor:
@@ -108,7 +111,7 @@ class KVCache:
         here = torch.tensor(rows, dtype=torch.long, device=self.layout.device)
         there = torch.tensor(sources, dtype=torch.long, device=self.layout.device)
         self.lengths[here] = source.lengths[there]
-        self.used = int(self.lengths.max())
+        self.used, self.grouping = int(self.lengths.max()), None
         self.reserve(self.used)
         for row, other, length in zip(rows, sources, self.lengths[here].tolist(), strict=True):
             if self.trunk is not None:
