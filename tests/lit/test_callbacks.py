@@ -72,7 +72,7 @@ def data_experiment(module: FineTune) -> Any:
     """What a FineTune reads of an experiment."""
 
     class Groups:
-        model, reasoning = module.settings, module.engine.reasoning
+        seed, model, reasoning = module.seed, module.settings, module.engine.reasoning
 
     return Groups
 

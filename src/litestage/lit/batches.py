@@ -51,20 +51,23 @@ def collate(rows: Sequence[Sequence[Tokens]], pad: int) -> dict[str, Tensor]:
 
     Returns:
         `input_ids`, `position_ids` `[B, T]`; `attention_mask` `[B, 1, T, T]` bool (rows of several examples) or
-        `[B, T]` (one each); and for each of the `N` tokens under the loss `rows`, `columns` (where it is predicted),
-        `labels` (what it is) and `stages` (which stage it belongs to), `[N]`.
+        `[B, T]` (one each); `decoded` `[B, T]`, the stage that will decode a token, -1 for prompts; and for each of
+        the `N` tokens under the loss `rows`, `columns` (where it is predicted), `labels` (what it is) and `stages`
+        (which stage it belongs to), `[N]`.
     """
     trees = [_Tree(row) for row in rows]
     width = max(len(tree.ids) for tree in trees)
     shape = (len(trees), width)
     ids = torch.full(shape, pad)
     positions = torch.zeros(shape, dtype=torch.long)
+    decoded = torch.full(shape, -1)
     packed = any(len(row) > 1 for row in rows)
     mask = torch.zeros((shape[0], 1, width, width) if packed else shape, dtype=torch.bool)
     targets: list[tuple[int, int, int, int]] = []
     for b, tree in enumerate(trees):
         n = len(tree.ids)
         ids[b, :n], positions[b, :n] = torch.tensor(tree.ids), torch.tensor(tree.depths)
+        decoded[b, :n] = torch.tensor(tree.stages)
         if packed:
             mask[b, 0] = torch.eye(width, dtype=torch.bool)  # a padded query must see something
             mask[b, 0, :n, :n] = tree.ancestors()
@@ -76,6 +79,7 @@ def collate(rows: Sequence[Sequence[Tokens]], pad: int) -> dict[str, Tensor]:
         "input_ids": ids,
         "position_ids": positions,
         "attention_mask": mask,
+        "decoded": decoded,
         "rows": row,
         "columns": column,
         "labels": label,
@@ -89,6 +93,7 @@ class _Tree:
     def __init__(self, examples: Sequence[Tokens]) -> None:
         self.ids: list[int] = []
         self.depths: list[int] = []
+        self.stages: list[int] = []  # that decodes the node, -1 for none
         self.targets: list[tuple[int, int, int]] = []  # (node that predicts, label, stage)
         self._parents: list[int] = []
         children: dict[tuple[int, int], int] = {}
@@ -104,8 +109,11 @@ class _Tree:
                     children[key] = len(self.ids)
                     self.ids.append(token)
                     self.depths.append(depth)
+                    self.stages.append(-1)
                     self._parents.append(node)
                 node = children[key]
+                if depth >= example.start:
+                    self.stages[node] = example.stage
 
     def ancestors(self) -> Tensor:
         """Who may see whom: `[n, n]` bool, each node sees itself and what lies above it."""

@@ -6,6 +6,7 @@ trainer.fit(module, QuestionData(experiment, splits, tokenizer))
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from math import cos, pi
 from typing import Any
 
@@ -17,9 +18,11 @@ from torchmetrics import MeanMetric
 
 from litestage.config import Experiment
 from litestage.lit.curriculum import Curriculum
+from litestage.lit.dropout import SubLayerDropout
 from litestage.model.sublayers import Decoder, base_model
 from litestage.pipeline import Engine, run
 from litestage.records import Attempt, Question
+from litestage.seeding import generator_of
 
 
 class FineTune(L.LightningModule):
@@ -37,9 +40,11 @@ class FineTune(L.LightningModule):
 
     def __init__(self, experiment: Experiment, model: torch.nn.Module, tokenizer: Any, name: str) -> None:
         super().__init__()
-        self.settings = experiment.model
+        self.settings, self.seed = experiment.model, experiment.seed
         self.model = model.train()
         self.engine = Engine(Decoder(model), tokenizer, experiment.reasoning, name)
+        dropout = experiment.model.dropout
+        self.dropout = SubLayerDropout(model, dropout) if dropout else None
         self.strict_loading = False  # frozen weights are not in checkpoints
         self.right = MeanMetric()
         self.parsed = MeanMetric()
@@ -64,7 +69,8 @@ class FineTune(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean over the stages of weight x loss; the weights are taken relative to their mean."""
-        stages = self.stage_losses(batch)
+        with self._left_out(batch):
+            stages = self.stage_losses(batch)
         weights = {stage.name: stage.loss_weight for stage in self.engine.reasoning.stages}
         mean = sum(weights.values()) / len(weights)
         loss = torch.stack([value * weights.get(name, mean) / mean for name, (value, _) in stages.items()]).mean()
@@ -74,6 +80,15 @@ class FineTune(L.LightningModule):
             self.log(f"train/token_accuracy_{name}", accuracy, batch_size=size)
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
+
+    def _left_out(self, batch: dict[str, Tensor]) -> AbstractContextManager[None]:
+        """Leave sub-layers out, as the settings say; what is left out depends on seed, step and process alone."""
+        if self.dropout is None:
+            return nullcontext()
+        step = self.global_step
+        rate = self.dropout.rate(step, int(self.trainer.estimated_stepping_batches))
+        self.log("train/dropout", rate, batch_size=len(batch["input_ids"]))
+        return self.dropout.drawn(batch["decoded"], rate, generator_of(self.seed, "dropout", step, self.global_rank))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's samples."""
