@@ -27,6 +27,8 @@ from litestage.pipeline import Engine
 from litestage.plan import ExitRule
 from litestage.records import Question, Rationale
 
+torch.set_num_threads(1)  # these models are too small for more, and threads that wait spin
+
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
 VOCABULARY = 300
 SHAPE = {

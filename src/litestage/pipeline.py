@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from litestage.config import ReasoningSettings, StageSettings
 from litestage.memory import question_tokens, questions_that_fit, ran_out
+from litestage.model.cache import Prefix
 from litestage.model.decode import Generated, Prompts, Rules, Trace, decode, prefill
 from litestage.model.sublayers import Decoder
 from litestage.plan import Plan
 from litestage.records import Attempt, Question, StageOutput
+from litestage.reuse import Reuse
 from litestage.seeding import uniforms
 from litestage.text.answers import parse
 from litestage.text.stages import finish, render
@@ -99,13 +101,14 @@ class Result:
 
 @dataclass
 class _Slot:
-    """One attempt in the making: its texts so far, and the rows of the last stage's prompts that belong to it."""
+    """One attempt in the making."""
 
     question: Question
     number: int
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     outputs: list[StageOutput] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    asked: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
+    """Stage number -> its prompts as token ids."""
 
 
 def run(
@@ -115,6 +118,7 @@ def run(
     attempts: int | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    reuse: Reuse | None = None,
 ) -> Result:
     """Answer questions.
 
@@ -125,12 +129,16 @@ def run(
         attempts: sampled passes per question (self-consistency); `None` is one greedy pass.
         seed: of the sampling; an answer depends on (seed, question, attempt, stage, option) alone.
         progress: called with the number of questions just answered.
+        reuse: outputs that are known already; the usage then counts only what was made anew. Greedy passes only.
 
     Raises:
-        ValueError: the plan is for another model or other stages, or a prompt does not fit the context.
+        ValueError: the plan is for another model or other stages, a prompt does not fit the context, or sampled
+            attempts were to be reused.
         RuntimeError: not even one question at a time fits the memory.
     """
     plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
+    if reuse is not None and attempts is not None:
+        raise ValueError(f"outputs are reused in greedy passes only, not in {attempts} sampled attempts")
     usage = {name: StageUsage() for name in engine.stage_names}
     done: list[Attempt] = []
     size = engine.questions_at_once(questions, attempts)
@@ -138,7 +146,7 @@ def run(
     while start < len(questions):
         batch = questions[start : start + size]
         try:
-            answered = _answer(engine, batch, plan, attempts, seed)
+            answered = _answer(engine, batch, plan, attempts, seed, reuse)
         except RuntimeError as error:
             if not ran_out(error) or len(batch) == 1:
                 raise
@@ -154,14 +162,21 @@ def run(
     return Result(done, usage)
 
 
-def _answer(engine: Engine, batch: Sequence[Question], plan: Plan, attempts: int | None, seed: int) -> Result:
+def _answer(
+    engine: Engine, batch: Sequence[Question], plan: Plan, attempts: int | None, seed: int, reuse: Reuse | None
+) -> Result:
     """All stages for one batch of questions."""
     slots = [_Slot(question, number) for question in batch for number in range(attempts or 1)]
     usage = {name: StageUsage() for name in engine.stage_names}
-    prompts: Prompts | None = None
+    held: dict[int, Prompts] = {}
+    if reuse is not None:
+        reuse.turn_to(batch)
+        held = reuse.held
     for index, stage in enumerate(engine.reasoning.stages):
         sampled = attempts is not None and stage.sampled
-        prompts = _run_stage(engine, slots, index, plan, usage[stage.name], prompts, seed if sampled else None)
+        _run_stage(engine, _asks(engine, slots, index), plan, usage[stage.name], held, seed if sampled else None, reuse)
+        if reuse is None:
+            held.pop(index - 1, None)
     return Result([_finish(engine, slot) for slot in slots], usage)
 
 
@@ -170,6 +185,7 @@ class _Ask:
     """One sequence of a stage."""
 
     slot: _Slot
+    index: int
     label: str
     prompt: str
     ids: tuple[int, ...]
@@ -177,41 +193,62 @@ class _Ask:
 
 def _run_stage(
     engine: Engine,
-    slots: Sequence[_Slot],
-    index: int,
+    asks: Sequence[_Ask],
     plan: Plan,
     usage: StageUsage,
-    earlier: Prompts | None,
+    held: dict[int, Prompts],
     seed: int | None,
-) -> Prompts | None:
-    """Run one stage for all slots; returns its prefilled prompts, which the next stage starts from."""
+    reuse: Reuse | None,
+) -> None:
+    """Run one stage; its prefilled prompts are `held`, the next stage starts from them."""
+    index = asks[0].index
     stage = engine.reasoning.stages[index]
-    asks = _asks(engine, slots, index)
-    # Rambling outputs may outgrow the context: that costs the attempt its answer, never the run.
-    fitting = [ask for ask in asks if index == 0 or len(ask.ids) < engine.decoder.context]
-    prompts, rows, outputs = earlier, [], []
-    if fitting:
-        first = {ask.ids: ask for ask in reversed(fitting)}  # identical prompts are prefilled once
-        place = {ids: row for row, ids in enumerate(first)}
-        rows = [place[ask.ids] for ask in fitting]
+    chosen = plan.stages[stage.name]
+    outputs: dict[int, Generated] = {}
+    for number, ask in enumerate(asks):
+        # Rambling outputs may outgrow the context: that costs the attempt its answer, never the run.
+        if index and len(ask.ids) >= engine.decoder.context:
+            outputs[number] = Generated([], "no room")
+        elif reuse is not None and (output := reuse.get(stage, chosen, ask.prompt)):
+            outputs[number] = output
+    rest = [number for number in range(len(asks)) if number not in outputs]
+    if rest:
+        todo = [asks[number] for number in rest]
         with measure(usage.prefill, engine.decoder.device):
-            known = [earlier.longest_prefix(ids, ask.slot.rows) if earlier else None for ids, ask in first.items()]
-            prompts = prefill(engine.decoder, list(first), usage.trace, known)
+            prompts = _prefilled(engine, todo, usage, held)
         with measure(usage.decode, engine.decoder.device):
-            rules = _rules(engine, stage, plan, seed, fitting)
-            outputs = decode(engine.decoder, prompts, rows, rules, usage.trace)
-    made = {id(ask): (row, output) for ask, row, output in zip(fitting, rows, outputs, strict=True)}
-    for slot in slots:
-        slot.rows = []
-    for ask in asks:
-        row, output = made.get(id(ask), (None, Generated([], "no room")))
+            rules = replace(_rules(engine, stage, plan, seed, todo), confident=reuse is not None)
+            made = decode(engine.decoder, prompts, [prompts.place[ask.ids] for ask in todo], rules, usage.trace)
+        outputs |= zip(rest, made, strict=True)
+        usage.tokens += sum(len(output.tokens) for output in made)
+        for ask, output in zip(todo, made, strict=True):
+            if reuse is not None:
+                reuse.put(stage, chosen, ask.prompt, output)
+    for number, ask in enumerate(asks):
+        output = outputs[number]
         text = engine.tokenizer.decode(output.tokens, skip_special_tokens=True).strip()
         ask.slot.texts.setdefault(stage.name, {})[ask.label] = text
         ask.slot.outputs.append(StageOutput(stage.name, ask.label, ask.prompt, text, len(output.tokens), output.stop))
-        if row is not None:
-            ask.slot.rows.append(row)
-        usage.tokens += len(output.tokens)
-    return prompts
+
+
+def _prefilled(engine: Engine, asks: Sequence[_Ask], usage: StageUsage, held: dict[int, Prompts]) -> Prompts:
+    """The prompts of a stage, prefilled: identical ones once, and behind what is held of them already."""
+    first = {ask.ids: ask for ask in reversed(asks)}
+    index = asks[0].index
+    if index not in held or not first.keys() <= held[index].place.keys():
+        known = [_known(ask, held) for ask in first.values()]
+        held[index] = prefill(engine.decoder, list(first), usage.trace, known)
+    return held[index]
+
+
+def _known(ask: _Ask, held: Mapping[int, Prompts]) -> Prefix | None:
+    """The longest beginning of a prompt that is held, among the prompts of the same question and attempt."""
+    found = [
+        prompts.longest_prefix(ask.ids, [prompts.place[ids] for ids in ask.slot.asked[at] if ids in prompts.place])
+        for at, prompts in held.items()
+        if at in ask.slot.asked
+    ]
+    return max((prefix for prefix in found if prefix), key=lambda prefix: prefix.length, default=None)
 
 
 def _asks(engine: Engine, slots: Sequence[_Slot], index: int) -> list[_Ask]:
@@ -219,7 +256,13 @@ def _asks(engine: Engine, slots: Sequence[_Slot], index: int) -> list[_Ask]:
     stages = engine.reasoning.stages
     wanted = [(slot, *pair) for slot in slots for pair in render(slot.question, stages, index, slot.texts).items()]
     ids = encode(engine.tokenizer, [prompt for *_, prompt in wanted])
-    return [_Ask(*parts, tuple(tokens)) for parts, tokens in zip(wanted, ids, strict=True)]
+    asks = [
+        _Ask(slot, index, label, prompt, tuple(tokens))
+        for (slot, label, prompt), tokens in zip(wanted, ids, strict=True)
+    ]
+    for ask in asks:
+        ask.slot.asked.setdefault(index, []).append(ask.ids)
+    return asks
 
 
 def _rules(engine: Engine, stage: StageSettings, plan: Plan, seed: int | None, asks: Sequence[_Ask]) -> Rules:

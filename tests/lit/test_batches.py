@@ -177,3 +177,27 @@ def test_a_tree_has_each_beginning_once_and_every_token_its_place() -> None:
     ]
     targets = zip(*(batch[name].tolist() for name in ("columns", "labels", "stages")), strict=True)
     assert list(targets) == [(1, 7, 0), (2, 8, 0), (3, 0, 0), (4, 4, 1), (5, 0, 1)]
+
+
+def test_tokens_know_which_stage_decodes_them() -> None:
+    """The second prompt runs through all of the first one's output; the third leaves it early."""
+    first = Tokens([5, 6, 7, 8, 0], start=2, stage=0)
+    second = Tokens([5, 6, 7, 8, 9, 4, 0], start=5, stage=1)
+    third = Tokens([5, 6, 7, 3, 2, 0], start=4, stage=2)
+    exercise = Tokens([5, 6, 0], start=1, stage=-1)
+    for row in ([first, second, third], [second, first, third], [third, second, first]):
+        batch = collate([row, [exercise]], PAD)
+        found = dict(zip(batch["input_ids"][0].tolist(), batch["decoded"][0].tolist(), strict=True))
+        assert found == {5: -1, 6: -1, 7: 0, 8: 0, 9: -1, 4: 1, 3: -1, 2: 2}
+        assert set(batch["decoded"][1].tolist()) == {-1}
+
+
+def test_what_a_stage_decodes_are_the_targets_of_its_examples(
+    engine: Any, questions: list[Question], rationales: list[Rationale], rows: list[list[Tokens]]
+) -> None:
+    batch = collate(rows, PAD)
+    for b, pair in enumerate(zip(questions, rationales, strict=True)):
+        made = list(examples(*pair, three_stages()))
+        for index, stage in enumerate(STAGES):
+            ids = batch["input_ids"][b][batch["decoded"][b] == index]
+            assert engine.tokenizer.decode(ids) == "".join(e.target for e in made if e.stage == stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.nn.functional import cross_entropy
 
-from litestage.config import Experiment, LoraSettings
+from litestage.config import DropoutSettings, Experiment, LoraSettings
 from litestage.lit.batches import collate, tokenize
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.tune import FineTune
@@ -213,3 +214,86 @@ def test_all_weights_are_in_checkpoints_without_adapters(module: FineTune) -> No
     checkpoint = {"state_dict": dict(module.state_dict())}
     module.on_save_checkpoint(checkpoint)
     assert checkpoint["state_dict"].keys() == module.state_dict().keys()
+
+
+class Steps(Callback):
+    """Notes the loss of each step, and the rate of dropout."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+        self.rates.append(float(trainer.callback_metrics.get("train/dropout", 0.0)))
+
+
+def test_dropout_begins_with_its_rate_and_repeats(
+    experiment: Experiment, data: QuestionData, tokenizer: Any, trainer: MakeTrainer, change: Change, tmp_path: Path
+) -> None:
+    def trained(dropout: DropoutSettings | None) -> Steps:
+        changed = change(experiment, "model", dropout=dropout)
+        module = FineTune(changed, tiny_llama(experiment.model.tiny, tokenizer, seed=0), tokenizer, "tiny (tests)")
+        seen = Steps()
+        made = trainer(tmp_path, epochs=2, callbacks=[seen], enable_checkpointing=False, limit_val_batches=0)
+        made.fit(module, data)
+        return seen
+
+    plain, first, second = map(trained, (None, *[DropoutSettings(rate=0.6, ramp=0.5)] * 2))
+    assert first.rates == pytest.approx([0.0, 0.3, 0.6, 0.6])
+    assert second.losses == first.losses
+    assert plain.losses[0] == first.losses[0]
+    assert all(a != b for a, b in zip(plain.losses[1:], first.losses[1:], strict=True))
+
+
+def with_dropout(module: FineTune, experiment: Experiment, rate: float) -> FineTune:
+    """The same model in a module that leaves sub-layers out at once."""
+    settings = replace(experiment.model, dropout=DropoutSettings(rate, ramp=0.0))
+    name, tokenizer = module.engine.name, module.engine.tokenizer
+    made = FineTune(replace(experiment, model=settings), module.model, tokenizer, name)
+    made._trainer = SimpleNamespace(estimated_stepping_batches=4, global_step=0, global_rank=0, barebones=True)
+    return made
+
+
+def test_what_is_left_out_depends_on_seed_step_and_process_alone(
+    trained: FineTune, experiment: Experiment, batch: dict[str, torch.Tensor]
+) -> None:
+    def loss(seed: int = 0, **place: int) -> float:
+        module = with_dropout(trained, replace(experiment, seed=seed), rate=0.5)
+        vars(module.trainer).update(place)
+        return module.training_step(batch, 0).item()
+
+    torch.manual_seed(1)
+    first = loss()
+    torch.manual_seed(2)
+    assert loss() == first
+    assert len({first, loss(seed=1), loss(global_step=1), loss(global_rank=1)}) == 4
+
+
+def test_gradients_flow_around_what_is_left_out(
+    trained: FineTune, experiment: Experiment, batch: dict[str, torch.Tensor]
+) -> None:
+    def gradients(module: FineTune) -> dict[str, torch.Tensor]:
+        module.zero_grad()
+        module.training_step(batch, 0).backward()
+        return {name: p.grad.clone() for name, p in module.model.named_parameters() if p.grad is not None}
+
+    plain, found = gradients(trained), gradients(with_dropout(trained, experiment, rate=0.5))
+    assert found.keys() == dict(trained.model.named_parameters()).keys()
+    for name, gradient in found.items():
+        assert gradient.isfinite().all()
+        assert gradient.any(), name
+        assert not torch.equal(gradient, plain[name])
+
+
+def test_validation_leaves_nothing_out(
+    trained: FineTune, experiment: Experiment, data: QuestionData, trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    asked, batch = data.splits.validation, data._tensors(data.train_batches(0)[0])
+    before = losses(trained, batch)
+    answers = run(trained.engine, asked, trained.engine.full_depth()).attempts
+    module = with_dropout(trained, experiment, rate=1.0)
+    assert module.training_step(batch, 0).item() != pytest.approx(sum(before.values()) / 3, rel=0.1)
+    assert losses(module, batch) == before
+    trainer(tmp_path).validate(module, data, verbose=False)
+    assert [attempt for _, attempt in module.samples] == answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from litestage.model.exit import ExitWatch
+from litestage.model.exit import ExitWatch, confidence_of
 from litestage.plan import ExitRule
 
 CPU = torch.device("cpu")
@@ -17,44 +17,48 @@ def logits_of(confidences: list[float]) -> torch.Tensor:
     return torch.tensor(rest).clamp(min=1e-9).log() + 4.0
 
 
+def sure(confidences: list[float]) -> torch.Tensor:
+    return confidence_of(logits_of(confidences))
+
+
 def test_no_row_stops_before_the_window_is_full() -> None:
     watch = ExitWatch(ExitRule(3, 0.9), 2, CPU)
-    stops = [watch.update(logits_of([0.4, 0.95])).tolist() for _ in range(4)]
+    stops = [watch.update(sure([0.4, 0.95])).tolist() for _ in range(4)]
     assert stops == [[False, False], [False, False], [True, False], [True, False]]
 
 
 def test_only_the_last_window_counts() -> None:
     watch = ExitWatch(ExitRule(2, 0.6), 1, CPU)
-    stops = [bool(watch.update(logits_of([p]))) for p in (0.99, 0.4, 0.7, 0.45, 0.99)]
+    stops = [bool(watch.update(sure([p]))) for p in (0.99, 0.4, 0.7, 0.45, 0.99)]
     # means of two: 0.695, 0.55, 0.575, 0.72
     assert stops == [False, False, True, True, False]
 
 
 def test_a_mean_at_the_threshold_goes_on() -> None:
     watch = ExitWatch(ExitRule(1, 0.5), 1, CPU)
-    assert not watch.update(torch.tensor([[2.0, 2.0]]))
-    assert watch.update(torch.tensor([[2.0, 2.0, 2.0]]))
+    assert not watch.update(confidence_of(torch.tensor([[2.0, 2.0]])))
+    assert watch.update(confidence_of(torch.tensor([[2.0, 2.0, 2.0]])))
 
 
 def test_rows_that_leave_take_their_memory_with_them() -> None:
     watch = ExitWatch(ExitRule(3, 0.6), 3, CPU)
     for confidences in ([0.4, 0.9, 0.5], [0.4, 0.9, 0.5]):
-        watch.update(logits_of(confidences))
+        watch.update(sure(confidences))
     watch.keep(torch.tensor([2, 1]))
     # means of the kept rows: (0.5 + 0.5 + 0.9) / 3 and (0.9 + 0.9 + 0.34) / 3
-    assert watch.update(logits_of([0.9, 0.34])).tolist() == [False, False]
-    assert watch.update(logits_of([0.34, 0.34])).tolist() == [True, True]
+    assert watch.update(sure([0.9, 0.34])).tolist() == [False, False]
+    assert watch.update(sure([0.34, 0.34])).tolist() == [True, True]
 
 
 def test_a_row_that_restarts_forgets_and_the_others_go_on() -> None:
     watch = ExitWatch(ExitRule(3, 0.6), 3, CPU)
-    watch.update(logits_of([0.4, 0.4, 0.9]))
-    watch.update(logits_of([0.4, 0.4, 0.9]))
+    watch.update(sure([0.4, 0.4, 0.9]))
+    watch.update(sure([0.4, 0.4, 0.9]))
     watch.restart(torch.tensor([0]))
-    stops = [watch.update(logits_of([0.4, 0.4, 0.9])).tolist() for _ in range(3)]
+    stops = [watch.update(sure([0.4, 0.4, 0.9])).tolist() for _ in range(3)]
     assert stops == [[False, True, False], [False, True, False], [True, True, False]]
     watch.restart(torch.tensor([1, 2]))
-    stops = [watch.update(logits_of([0.9, 0.95, 0.4])).tolist() for _ in range(3)]
+    stops = [watch.update(sure([0.9, 0.95, 0.4])).tolist() for _ in range(3)]
     # means of the first row: (0.4 + 0.4 + 0.9) / 3, (0.4 + 0.9 + 0.9) / 3, 0.9; nothing old in the others
     assert stops == [[True, False, False], [False, False, False], [False, False, True]]
 
@@ -67,7 +71,7 @@ def test_random_histories(window: int) -> None:
     history = (0.35 + 0.64 * torch.rand(20, 6, generator=generator)).tolist()
     start, seen = [0] * 6, set()
     for step, confidences in enumerate(history):
-        stops = watch.update(logits_of([confidences[row] for row in kept])).tolist()
+        stops = watch.update(sure([confidences[row] for row in kept])).tolist()
         for row, stop in zip(kept, stops, strict=True):
             last = [history[i][row] for i in range(max(start[row], step - window + 1), step + 1)]
             assert stop == (len(last) == window and sum(last) / window < rule.threshold)

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from litestage.model.cache import KVCache, Prefix, flatten
-from litestage.model.exit import ExitWatch
-from litestage.model.prefix import Stretch, common, tree
+from litestage.model.exit import ExitWatch, confidence_of
+from litestage.model.prefix import Stretch, common, divide
 from litestage.model.slots import Slots
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
@@ -57,6 +58,11 @@ class Prompts:
     cache: KVCache
     last: Tensor
 
+    @cached_property
+    def place(self) -> dict[tuple[int, ...], int]:
+        """Prompt -> its row."""
+        return {tuple(ids): row for row, ids in enumerate(self.ids)}
+
     def longest_prefix(self, ids: Sequence[int], rows: Collection[int]) -> Prefix | None:
         """The longest beginning of `ids` that one of `rows` holds, or `None` when they share nothing."""
         length, row = max(((common(ids, self.ids[r]), r) for r in rows), default=(0, 0))
@@ -68,7 +74,7 @@ class Rules:
     """How one stage decodes.
 
     `temperature` `None` is greedy; else tokens are drawn with the numbers `draws` `[B, max_new_tokens]` in [0, 1).
-    At most `width` rows share a step; the others wait until some end.
+    At most `width` rows share a step; the others wait until some end. `confident` records every token's confidence.
     """
 
     max_new_tokens: int
@@ -78,14 +84,19 @@ class Rules:
     temperature: float | None = None
     draws: Tensor | None = None
     width: int = 128
+    confident: bool = False
 
 
 @dataclass(frozen=True)
 class Generated:
-    """New tokens of one row (the end token included where it came) and why it stopped."""
+    """New tokens of one row (the end token included where it came) and why it stopped.
+
+    `confidences` has one number a token where `Rules.confident` asked for them, rounded to six digits.
+    """
 
     tokens: list[int]
     stop: StopReason
+    confidences: list[float] = field(default_factory=list)
 
 
 @torch.inference_mode()
@@ -113,14 +124,8 @@ def prefill(
             f"a prompt has {longest} tokens, {over} too many for the model's context of {decoder.context} "
             "(one is needed for the output); shorten the question or the earlier stages' max_new_tokens"
         )
-    # The last token is always computed: its logits are needed.
     known = known or [None] * len(prompts)
-    starts = [min(k.length, len(p) - 1) if k else 0 for k, p in zip(known, prompts, strict=True)]
-    families: dict[tuple[int, int, int], list[int]] = {}
-    for i, (k, start) in enumerate(zip(known, starts, strict=True)):
-        families.setdefault((id(k.cache), k.row, start) if k else (0, 0, 0), []).append(i)
-    levels, leaves = tree(prompts, [(starts[members[0]], *members) for members in families.values()])
-
+    levels, leaves = divide(prompts, [((id(k.cache), k.row), k.length) if k else None for k in known])
     done: dict[Stretch, Prefix] = {}
 
     def compute(stretches: Sequence[Stretch]) -> tuple[KVCache, Tensor]:
@@ -190,6 +195,7 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
     draws = None if rules.draws is None else torch.cat((rules.draws, rules.draws[:1])).to(device)
     tokens = torch.zeros(total + 1, rules.max_new_tokens + 1, dtype=torch.long, device=device)
     eos = torch.tensor(rules.eos, device=device)
+    sure = torch.zeros(tokens.shape, device=device)
     watch = ExitWatch(rules.exit, width, device) if rules.exit else None
     logits = torch.zeros(width, decoder.head.weight.shape[0], device=device)
     ends: dict[int, tuple[int, StopReason]] = {}
@@ -201,10 +207,12 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
                 watch.restart(new)
         token = _choose(logits, rules, draws[slots.index, slots.steps] if draws is not None else None)
         tokens[slots.index, slots.steps] = token
+        confidence = confidence_of(logits) if watch or rules.confident else logits.new_zeros(len(logits))
+        sure[slots.index, slots.steps] = confidence
         slots.steps += slots.working
         ending = torch.where(limits[slots.index] <= slots.steps, 3, 0)
         if watch:
-            ending = torch.where(watch.update(logits), 2, ending)
+            ending = torch.where(watch.update(confidence), 2, ending)
         ending = torch.where(torch.isin(token, eos), 1, ending)
         reasons, counts, numbers = torch.stack((ending, slots.steps, slots.index)).tolist()
         ended = [slot for slot in slots.busy if reasons[slot]]
@@ -220,8 +228,11 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
                     watch.keep(kept)
         logits = decoder.logits(decoder.hidden(token, None, slots.cache, rules.skip))
         trace.steps[len(slots.outputs)] += 1
-    made = tokens.tolist()
-    return [Generated(made[i][: ends[i][0]], ends[i][1]) for i in range(total)]
+    made, levels = tokens.tolist(), sure.double().round(decimals=6).tolist()
+    return [
+        Generated(made[i][:count], why, levels[i][: count * rules.confident])
+        for i, (count, why) in sorted(ends.items())
+    ]
 
 
 def _starts(decoder: Decoder, prompts: Prompts, rows: Sequence[int]) -> tuple[KVCache, list[int]]:

@@ -8,7 +8,7 @@ an earlier batch has already computed of a prompt is not in the tree at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 WORTH = 16
@@ -31,6 +31,26 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
         if x != y:
             return i
     return min(len(a), len(b))
+
+
+def divide(
+    prompts: Sequence[Sequence[int]], known: Sequence[tuple[Hashable, int] | None]
+) -> tuple[list[list[Stretch]], list[Stretch]]:
+    """What must be computed of prompts, some of whose beginnings are there already.
+
+    Args:
+        prompts: token ids of distinct prompts.
+        known: for each prompt who holds its beginning, and how many tokens of it.
+
+    Returns:
+        Levels and leaves, as `tree` returns them.
+    """
+    families: dict[tuple[Hashable, int], list[int]] = {}
+    for i, (held, prompt) in enumerate(zip(known, prompts, strict=True)):
+        # The last token is always computed: its logits are needed.
+        key = (held[0], min(held[1], len(prompt) - 1)) if held else (None, 0)
+        families.setdefault(key, []).append(i)
+    return tree(prompts, [(start, *members) for (_, start), members in families.items()])
 
 
 def tree(

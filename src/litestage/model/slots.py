@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import torch
@@ -54,7 +54,7 @@ class Slots:
     def refill(self) -> Tensor | None:
         """Give free slots to waiting outputs; return those slots, or `None` when it is not worth it yet."""
         free = [slot for slot, output in enumerate(self.outputs) if output is None][: len(self.waiting)]
-        if not free or (len(free) < REFILL * len(self.outputs) and len(free) < len(self.waiting)):
+        if _too_few(len(free), len(self.outputs), len(self.waiting)):
             return None
         new = [self.waiting.popleft() for _ in free]
         self.cache.place(free, self.source, [self.sources[output] for output in new])
@@ -90,3 +90,29 @@ class Slots:
         numbers = [behind if output is None else output for output in self.outputs]
         self.index = torch.tensor(numbers, device=self.steps.device)
         self.working = (self.index < behind).long()
+
+
+def decode_steps(lengths: Sequence[int], width: int) -> Counter[int]:
+    """Rows in the batch -> decode steps with that many, for outputs of so many tokens: what `Slots` lead to."""
+    waiting, steps = deque(lengths), Counter[int]()
+    slots = [0] * min(width, len(lengths))  # tokens each slot has still to make
+    while waiting or any(slots):
+        free = [slot for slot, left in enumerate(slots) if not left][: len(waiting)]
+        if not _too_few(len(free), len(slots), len(waiting)):
+            for slot in free:
+                slots[slot] = waiting.popleft()
+        until = min(left for left in slots if left)
+        steps[len(slots)] += until - 1
+        slots = [max(0, left - until) for left in slots]
+        if not waiting and not any(slots):
+            break
+        busy = [left for left in slots if left]
+        if not waiting and len(busy) <= SHRINK * len(slots):
+            slots = busy
+        steps[len(slots)] += 1
+    return +steps
+
+
+def _too_few(free: int, slots: int, waiting: int) -> bool:
+    """Whether filling so many free slots is not worth it yet."""
+    return not free or (free < REFILL * slots and free < waiting)

@@ -1,0 +1,69 @@
+"""Stage outputs that were generated before, by content: greedy decoding makes an output a function of prompt and plan.
+
+A search tries hundreds of plans on the same questions; most of what a plan asks for has been made already. What was
+decoded without early exit also answers for every exit rule, since a rule only cuts.
+
+    reuse = Reuse()
+    run(engine, questions, plan, reuse=reuse)          # generates
+    run(engine, questions, other_plan, reuse=reuse)    # generates what differs
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from litestage.config import StageSettings
+from litestage.model.decode import Generated, Prompts
+from litestage.model.exit import first_exit
+from litestage.plan import StagePlan
+from litestage.records import Question
+
+
+@dataclass
+class Reuse:
+    """Outputs by content, and the prompts last prefilled of each stage."""
+
+    outputs: dict[str, Generated] = field(default_factory=dict)
+    fresh: dict[str, Generated] = field(default_factory=dict)
+    """What was added since the last `drain`."""
+    held: dict[int, Prompts] = field(default_factory=dict)
+    """Stage number -> prefilled prompts of the questions in `turn_to`: plans differ in what they decode from them."""
+    _questions: tuple[str, ...] = ()
+
+    def turn_to(self, questions: Sequence[Question]) -> None:
+        """Let go of the prefilled prompts of other questions."""
+        names = tuple(question.id for question in questions)
+        if names != self._questions:
+            self.held.clear()
+            self._questions = names
+
+    def get(self, stage: StageSettings, plan: StagePlan, prompt: str) -> Generated | None:
+        """The output of a stage's prompt under the stage's part of a plan, if it is known."""
+        found = self.outputs.get(key(stage, plan, prompt))
+        if found is not None or plan.exit is None:
+            return found
+        whole = self.outputs.get(key(stage, replace(plan, exit=None), prompt))
+        if whole is None or len(whole.confidences) != len(whole.tokens):
+            return None
+        end = first_exit(whole.confidences, plan.exit)
+        if end is None or (end == len(whole.tokens) and whole.stop == "eos"):
+            return whole
+        return Generated(whole.tokens[:end], "confidence", whole.confidences[:end])
+
+    def put(self, stage: StageSettings, plan: StagePlan, prompt: str, output: Generated) -> None:
+        """Remember an output."""
+        name = key(stage, plan, prompt)
+        self.outputs[name] = self.fresh[name] = output
+
+    def drain(self) -> dict[str, Generated]:
+        """What was added since the last call."""
+        fresh, self.fresh = self.fresh, {}
+        return fresh
+
+
+def key(stage: StageSettings, plan: StagePlan, prompt: str) -> str:
+    """Name of an output: what it depends on besides the model, hashed."""
+    content = repr((stage.name, stage.max_new_tokens, plan, prompt))
+    return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
