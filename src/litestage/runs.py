@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric import Fabric
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from litestage.config import Experiment
@@ -77,6 +78,14 @@ def new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:
     else:
         model, tokenizer = load_base(settings.base)
     return (attach_lora(model, settings.lora) if settings.lora else model), tokenizer
+
+
+def together(given: Given) -> Fabric:
+    """Start the processes that the trainer group asks for (devices, nodes, strategy), or join those of torchrun."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    fabric = Fabric(**{name: given.trainer[name] for name in names})
+    fabric.launch()
+    return fabric
 
 
 def trained_engine(given: Given) -> Engine:

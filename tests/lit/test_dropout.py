@@ -137,7 +137,6 @@ def test_an_exception_ends_it(model: torch.nn.Module) -> None:
     assert torch.equal(logits(model, batch), before)
 
 
-@pytest.mark.xfail(strict=True, reason="drawn() cannot reshape the draws of no stage at all")
 def test_a_batch_of_exercises_loses_nothing(make: Callable[..., torch.nn.Module]) -> None:
     model, batch = make("llama"), collate([[example([5, 6, 7], 6, stage=-1)]], PAD)
     assert torch.equal(muted(model, batch, DropoutSettings(), rate=1.0), logits(model, batch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from litestage.config.checks import counts, require
@@ -23,21 +23,48 @@ class SearchSettings:
     """Distance between tried budgets, in sub-layers."""
     max_budget: int | None = None
     """Largest tried budget, in sub-layers; null tries up to all."""
-    latency: Literal["cost", "seconds"] = "cost"
-    """What is minimised: seconds of the calibrated cost model, or measured ones."""
+    coarse: int = 1
+    """Try every so many-th budget first, then all around the best of them; 1 tries all."""
+    ranking: Literal["cosine", "cosine-stage", "loss", "greedy"] = "cosine"
+    """What is skipped first. `cosine`: sub-layers that change the residual stream least, averaged over the stages (the
+    paper). `cosine-stage`: each stage by its own. `loss`: those without which the loss on the stage's own outputs rises
+    least. `greedy`: the same, each beside those before it."""
+    per_second: bool = False
+    """Rank by effect per second that leaving a sub-layer out saves; feed-forwards save more than attentions."""
+    order: list[int] | None = None
+    """Skip in this order, in every stage; null ranks. May be shorter than the model: the rest is never skipped."""
+    racing: Literal["off", "exact", "statistical"] = "exact"
+    """When a budget is given up. `off`: never. `exact`: when it cannot win any more, so the plan is the same.
+    `statistical`: also when it would look this bad with a probability below `racing_error`."""
+    racing_error: float = 0.05
+    """Probability that a statistical race gives up a budget that reaches the target, for each budget."""
     exit_window: int = 5
     """Tokens whose mean confidence decides on early exit."""
     exit_threshold: float | None = 0.5
-    """Mean confidence below which a row stops; null switches early exit off."""
+    """Mean confidence below which a row stops; null switches early exit off. Joins the plan at the end."""
+    exit_candidates: list[float] = field(default_factory=list)
+    """Thresholds that every budget is tried with, beside none; then `exit_threshold` is not used."""
+    exit_quantile: float | None = None
+    """One more threshold to try, each stage its own: so many of full depth's windows lie below it, as a share."""
     exit_stages: list[str] | None = None
     """Stages that may exit early; null means all but the last."""
 
     def __post_init__(self) -> None:
         require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
-        counts("search", self, "step", "importance_questions", "questions")
+        counts("search", self, "step", "importance_questions", "questions", "coarse")
         require((self.max_budget or 0) >= 0, f"search.max_budget is {self.max_budget}; at least 0, or null for all")
-        if self.exit_threshold is not None:
-            ExitRule(self.exit_window, self.exit_threshold)  # says what is wrong with them
+        require(0 < self.racing_error < 1, f"search.racing_error is {self.racing_error}; a probability between 0 and 1")
+        require(
+            self.exit_quantile is None or 0 <= self.exit_quantile <= 1,
+            f"search.exit_quantile is {self.exit_quantile}; it is a share, from 0 to 1",
+        )
+        for threshold in (*self.exit_candidates, *([] if self.exit_threshold is None else [self.exit_threshold])):
+            ExitRule(self.exit_window, threshold)  # says what is wrong with them
+
+    @property
+    def searches_exit(self) -> bool:
+        """Whether exit rules are searched together with the budgets."""
+        return bool(self.exit_candidates) or self.exit_quantile is not None
 
 
 @dataclass

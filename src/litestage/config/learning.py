@@ -63,6 +63,7 @@ class DropoutSettings:
             self.order == "random" or bool(self.sublayers),
             "model.dropout.order 'nested' needs model.dropout.sublayers, the first to leave out first",
         )
+        require(self.sublayers != [], "model.dropout.sublayers is empty; name some, or null for all")
         listed = self.sublayers or []
         require(len({*listed}) == len(listed), f"model.dropout.sublayers names some twice: {listed}")
 

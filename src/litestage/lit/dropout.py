@@ -1,8 +1,9 @@
 """Skip-aware fine-tuning: sub-layers are left out at random, so that decoding can do without them later.
 
 What is left out mirrors what a plan skips: only tokens that a stage decodes lose a sub-layer, and a stage of a question
-loses the same ones throughout. Its prompt stays at full depth. (Layer dropout of whole sequences is LayerDrop, Fan et
-al., arXiv 1909.11556; here it is confined to what the engine skips.)
+loses the same ones throughout. Its prompt stays at full depth; in packed rows that is only true of what no earlier
+stage of the same row decodes, since a row holds every token once. (Layer dropout of whole sequences is LayerDrop, Fan
+et al., arXiv 1909.11556; here it is confined to what the engine skips.)
 
     dropout = SubLayerDropout(model, settings)
     with dropout.drawn(batch["decoded"], rate, generator):
@@ -50,7 +51,7 @@ class SubLayerDropout:
     def drawn(self, decoded: Tensor, rate: float, generator: torch.Generator) -> Iterator[None]:
         """Leave sub-layers out of forward passes over tokens whose stage is `decoded` `[B, T]` (-1: of none)."""
         stages = int(decoded.max()) + 1
-        left_out = self.choose(len(decoded) * stages, rate, generator).view(-1, len(decoded), stages)
+        left_out = self.choose(len(decoded) * stages, rate, generator).view(self.count, len(decoded), stages)
         keep = torch.cat((torch.ones(self.count, len(decoded), 1), (~left_out).float()), dim=-1).to(decoded.device)
         self._keep = keep.gather(2, (decoded + 1).expand(self.count, -1, -1))
         try:

@@ -45,6 +45,8 @@ class FineTune(L.LightningModule):
         self.engine = Engine(Decoder(model), tokenizer, experiment.reasoning, name)
         dropout = experiment.model.dropout
         self.dropout = SubLayerDropout(model, dropout) if dropout else None
+        self.steps = 0
+        """Training steps in all but for warm-up exercises; known once the optimizer is made."""
         self.strict_loading = False  # frozen weights are not in checkpoints
         self.right = MeanMetric()
         self.parsed = MeanMetric()
@@ -69,7 +71,7 @@ class FineTune(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean over the stages of weight x loss; the weights are taken relative to their mean."""
-        with self._left_out(batch):
+        with self._left_out(batch, batch_idx):
             stages = self.stage_losses(batch)
         weights = {stage.name: stage.loss_weight for stage in self.engine.reasoning.stages}
         mean = sum(weights.values()) / len(weights)
@@ -81,14 +83,23 @@ class FineTune(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
 
-    def _left_out(self, batch: dict[str, Tensor]) -> AbstractContextManager[None]:
-        """Leave sub-layers out, as the settings say; what is left out depends on seed, step and process alone."""
+    def _left_out(self, batch: dict[str, Tensor], batch_idx: int) -> AbstractContextManager[None]:
+        """Leave sub-layers out, as the settings say; what is left out depends on seed, batch and process alone."""
         if self.dropout is None:
             return nullcontext()
         step = self.global_step
-        rate = self.dropout.rate(step, int(self.trainer.estimated_stepping_batches))
+        rate = self.dropout.rate(step, self.steps)
         self.log("train/dropout", rate, batch_size=len(batch["input_ids"]))
-        return self.dropout.drawn(batch["decoded"], rate, generator_of(self.seed, "dropout", step, self.global_rank))
+        key = (self.seed, "dropout", step, batch_idx, self.global_rank)
+        return self.dropout.drawn(batch["decoded"], rate, generator_of(*key))
+
+    def _steps(self) -> tuple[int, Curriculum | None]:
+        """Steps of the whole training but for warm-up exercises, and who counts those."""
+        estimate = self.trainer.estimated_stepping_batches  # also makes the first dataloader
+        curriculum: Curriculum | None = getattr(getattr(self.trainer, "datamodule", None), "curriculum", None)
+        if curriculum is None:
+            return int(estimate), None
+        return len(curriculum.batches) * max(1, self.trainer.max_epochs or 1), curriculum
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's samples."""
@@ -115,9 +126,8 @@ class FineTune(L.LightningModule):
         optimizer = torch.optim.AdamW(
             trained, settings.learning_rate, (0.9, settings.beta2), weight_decay=settings.weight_decay
         )
-        estimate = self.trainer.estimated_stepping_batches  # also makes the first dataloader
-        curriculum: Curriculum | None = getattr(getattr(self.trainer, "datamodule", None), "curriculum", None)
-        steps = len(curriculum.batches) * max(1, self.trainer.max_epochs or 1) if curriculum else int(estimate)
+        steps, curriculum = self._steps()
+        self.steps = steps
         warmup = max(1, int(settings.warmup * steps))
 
         def factor(step: int) -> float:

@@ -159,10 +159,13 @@ def search_figure(profile: Document) -> Figure:
     grid = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
     full = profile["full_depth"]
     for column, stage in enumerate(stages):
-        trials = sorted((t for t in profile["trials"] if t["stage"] == stage), key=lambda trial: trial["budget"])
+        shown = [t for t in profile["trials"] if t["stage"] == stage and (t["exit"] is None or t["chosen"])]
+        trials = sorted(shown, key=lambda trial: trial["budget"])
         above, below = grid[0, column], grid[1, column]
         _profile(above, trials, [100 * trial["accuracy"] for trial in trials], BLUE)
-        _profile(below, trials, [trial["latency"] for trial in trials], RED)
+        _profile(
+            below, [t for t in trials if not t["stopped"]], [t["latency"] for t in trials if not t["stopped"]], RED
+        )
         above.axhline(100 * profile["target"], color=GREEN, linestyle="--", linewidth=1.5, label="accuracy target")
         above.axhline(100 * full["accuracy"], color="0.4", linestyle=":", linewidth=1.5, label=FULL)
         below.axhline(sum(full["latency"].values()), color="0.4", linestyle=":", linewidth=1.5)
@@ -184,16 +187,18 @@ def _profile(axes: Axes, trials: list[dict[str, Any]], values: list[float], colo
     tidy(axes)
     axes.margins(0.08, 0.12)
     budgets = [trial["budget"] for trial in trials]
-    axes.plot(budgets, values, color=color, linewidth=1.5)
+    whole = [(x, y) for x, y, trial in zip(budgets, values, trials, strict=True) if not trial["stopped"]]
+    axes.plot(*zip(*whole, strict=True), color=color, linewidth=1.5)
     groups = (
         ("feasible", "o", color, 6, [trial["feasible"] for trial in trials]),
-        ("below the target", "x", color, 7, [not trial["feasible"] for trial in trials]),
+        ("below the target", "x", color, 7, [not trial["feasible"] and not trial["stopped"] for trial in trials]),
+        ("given up (at most)", "v", color, 6, [bool(trial["stopped"]) for trial in trials]),
         ("chosen", "o", BLACK, 14, [trial["chosen"] for trial in trials]),
     )
     for label, marker, shade, size, mask in groups:
         points = [(x, y) for x, y, keep in zip(budgets, values, mask, strict=True) if keep]
         if points:
-            fill = "none" if label == "chosen" else shade
+            fill = "none" if label in ("chosen", "given up (at most)") else shade
             x, y = zip(*points, strict=True)
             axes.plot(
                 x, y, marker, color=shade, markersize=size, markerfacecolor=fill, markeredgewidth=1.6, label=label

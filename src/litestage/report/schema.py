@@ -143,7 +143,7 @@ def _search(data: Mapping[str, Any]) -> Problems:
         if trial["stage"] not in stages:
             yield f"{path}.stage", f"{trial['stage']!r} is not a stage; allowed: one of {stages}"
         for field in ("budgets", "tokens"):
-            if set(trial[field]) != set(stages):
+            if set(trial[field]) != set(stages) and not (trial["stopped"] and field == "tokens"):
                 yield f"{path}.{field}", f"has stages {sorted(trial[field])}; allowed: {sorted(stages)}"
         if trial["budgets"].get(trial["stage"]) != trial["budget"]:
             yield f"{path}.budget", f"{trial['budget']} differs from budgets.{trial['stage']}; allowed: the same number"

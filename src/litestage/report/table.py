@@ -60,18 +60,21 @@ def search_table(profile: Mapping[str, Any]) -> Table:
         title=f"search: target accuracy {100 * profile['target']:.1f} %", caption=caption, box=box.SIMPLE_HEAD
     )
     table.add_column("stage", no_wrap=True)
-    for header in ("budget\nsub-layers", "budget\nfull layers", "accuracy\n%", "latency\ns / question"):
+    headers = ("budget\nsub-layers", "budget\nfull layers", "exit\nbelow", "accuracy\n%", "latency\ns / question")
+    for header in headers:
         table.add_column(header, justify="right")
     table.add_column("feasible")
     table.add_column("chosen")
     for stage in dict.fromkeys(trial["stage"] for trial in profile["trials"]):
-        for trial in sorted((t for t in profile["trials"] if t["stage"] == stage), key=lambda t: t["budget"]):
+        for trial in (t for t in profile["trials"] if t["stage"] == stage):
+            gone = trial["stopped"]
             table.add_row(
                 stage,
                 str(trial["budget"]),
                 f"{trial['budget'] / 2:g}",
-                f"{100 * trial['accuracy']:.1f}",
-                f"{trial['latency']:.4g}",
+                "" if trial["exit"] is None else f"{trial['exit']:.2f}",
+                f"{'at most ' if gone else ''}{100 * trial['accuracy']:.1f}",
+                f"left after {trial['answered']}" if gone else f"{trial['latency']:.4g}",
                 "yes" if trial["feasible"] else "no",
                 "<- chosen" if trial["chosen"] else "",
                 style="bold" if trial["chosen"] else None,

@@ -54,6 +54,10 @@ class CostModel:
         """Seconds of counted decode steps (rows -> steps)."""
         return sum(count * self.step_seconds(rows, skip) for rows, count in steps.items())
 
+    def least_row_seconds(self, skip: Collection[int] = ()) -> float:
+        """One row's part of a decode step in the batch size where that is least."""
+        return min(self.step_seconds(rows, skip) / rows for rows in self.rows)
+
     def prefill_seconds(self, trace: Trace) -> float:
         """Seconds of counted prefill."""
         return self.prefill[0] * trace.prefill_calls + self.prefill[1] * trace.prefill_tokens
@@ -61,6 +65,7 @@ class CostModel:
     def to_json(self) -> dict[str, Any]:
         """What the search profile keeps of it."""
         return {
+            "num_sublayers": self.num_sublayers,
             "rows": list(self.rows),
             "step_seconds": {
                 "head": [s[0] for s in self.steps],
@@ -70,6 +75,13 @@ class CostModel:
             "prefill_seconds": {"call": self.prefill[0], "token": self.prefill[1]},
             "fit": dict(self.fit),
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CostModel:
+        """Read what `to_json` wrote."""
+        steps = list(zip(*(data["step_seconds"][part] for part in ("head", "attention", "ffn")), strict=True))
+        prefill = data["prefill_seconds"]
+        return cls(data["num_sublayers"], data["rows"], steps, (prefill["call"], prefill["token"]), data["fit"])
 
 
 def calibrate(

@@ -1,68 +1,295 @@
-"""What a plan is worth: accuracy on the search's questions, and latency by cost model or by the clock."""
+"""What plans are worth: accuracy on the search's questions, latency by the cost model on what they say.
+
+Plans are tried in races. All of them answer one chunk of questions after the other, so a prompt that they share is
+prefilled once; one that can no longer win leaves. Outputs that were made before are not made again.
+
+    objective = Objective(engine, questions, cost)
+    full = objective.trial(engine.full_depth())
+    trials = objective.race(plans, needed=93, limit=full.seconds)
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from math import comb
+from typing import Any, Literal
 
-from litestage.metrics import score, tokens_per_question
+import numpy as np
+import torch
+
+from litestage import sharing
+from litestage.model.decode import Trace
 from litestage.pipeline import Engine, run
 from litestage.plan import Plan
-from litestage.records import Question
+from litestage.records import Attempt, Question
+from litestage.reuse import Reuse
 from litestage.search.cost import CostModel
+from litestage.search.journal import Journal
+from litestage.search.replay import replay
+from litestage.seeding import generator_of
+
+FIRST = 8
+"""Questions of a race's first chunk; the chunks grow by half of what was answered."""
+
+Stopped = Literal["", "accuracy", "latency", "chance"]
+"""Why a plan left a race: it cannot reach the accuracy, cannot beat the latency, or most probably cannot reach the
+accuracy. Empty for a plan that answered everything."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One plan, tried. Latencies are seconds per question; `latency` is what the search minimises."""
+    """One plan, tried. Latencies are predicted seconds; those of a plan that left a race are not known."""
 
     plan: Plan
-    accuracy: float
     n: int
-    latency: Mapping[str, float]
-    measured: Mapping[str, float]
-    tokens: Mapping[str, float]
+    right: Mapping[str, bool]
+    """Question id -> whether the answer was right; the questions answered."""
+    latency: Mapping[str, float] = field(default_factory=dict)
+    """Stage -> seconds a question."""
+    tokens: Mapping[str, float] = field(default_factory=dict)
+    """Stage -> generated tokens a question."""
+    each: Sequence[float] = ()
+    """Seconds of every question."""
+    attempts: Sequence[Attempt] = ()
+    """The answers, in the order of the questions."""
+    stopped: Stopped = ""
+
+    @property
+    def accuracy(self) -> float:
+        """Share answered right; of a plan that left, what it could have reached at most."""
+        return (sum(self.right.values()) + self.n - len(self.right)) / self.n
+
+    def summary(self) -> dict[str, Any]:
+        """The trial in a few plain values."""
+        stages = self.plan.to_json()["stages"]
+        numbers = {"accuracy": self.accuracy, "latency": dict(self.latency), "tokens": dict(self.tokens)}
+        return {"stages": stages, "answered": len(self.right), "n": self.n, "stopped": self.stopped, **numbers}
+
+    def reaches(self, needed: int) -> bool:
+        """Whether the plan answered everything and so many of it right."""
+        return not self.stopped and sum(self.right.values()) >= needed
 
     @property
     def seconds(self) -> float:
-        """End-to-end latency."""
-        return sum(self.latency.values())
+        """End-to-end latency a question."""
+        return sum(self.latency.values()) if self.latency else float("inf")
+
+
+@dataclass
+class Spent:
+    """Tokens computed so far."""
+
+    prefill: int = 0
+    generated: int = 0
 
 
 @dataclass
 class Objective:
-    """Scores plans on fixed questions with greedy decoding; a plan that was tried is not run again.
+    """Tries plans on fixed questions with greedy decoding.
 
-    Without a `cost` model the latency is the measured one.
+    Args:
+        engine: model, tokenizer, stages.
+        questions: what accuracy and latency are taken over.
+        cost: seconds of counted work.
+        racing: `off`: every plan answers everything; `exact`: a plan leaves when it cannot win any more; `statistical`:
+            also when a plan that reaches the accuracy would look this bad with a probability below `error`.
+        error: probability of losing a plan that reaches the accuracy, for each plan.
+        seed: of the order of questions in statistical races.
+        journal: keeps what is generated.
+        progress: called with 1 for every question that a plan answered.
     """
 
     engine: Engine
     questions: Sequence[Question]
-    cost: CostModel | None
+    cost: CostModel
+    racing: Literal["off", "exact", "statistical"] = "exact"
+    error: float = 0.05
+    seed: int = 0
+    journal: Journal | None = None
     progress: Callable[[int], None] | None = None
-    _tried: dict[str, Trial] = field(default_factory=dict)
+    reuse: Reuse = field(default_factory=Reuse)
+    spent: Spent = field(default_factory=Spent)
+    _order: list[Question] = field(default_factory=list)
+    _wrong: int = 0
+    """Questions that the base of a race gets wrong; they come first in `_order`."""
+    _lost: Counter[str] = field(default_factory=Counter)
+    """Question id -> how many plans answered it wrong."""
 
-    def __call__(self, plan: Plan) -> Trial:
-        """Run the plan over all questions."""
-        key = repr(sorted(plan.stages.items()))
-        if key not in self._tried:
-            self._tried[key] = self._try(plan)
-        return self._tried[key]
+    def __post_init__(self) -> None:
+        if not self.questions:
+            raise ValueError("the search needs at least one validation question")
+        if self.journal is not None:
+            self.reuse.outputs |= self.journal.outputs
+        self.together = self.engine.questions_at_once(self.questions)
 
-    def _try(self, plan: Plan) -> Trial:
-        result = run(self.engine, self.questions, plan, progress=self.progress)
-        n = len(self.questions)
-        measured = {name: usage.seconds / n for name, usage in result.usage.items()}
-        latency = measured
-        if self.cost is not None:
-            latency = {
-                name: (
-                    self.cost.prefill_seconds(usage.trace)
-                    + self.cost.decode_seconds(usage.trace.steps, plan.stages[name].skip)
-                )
-                / n
-                for name, usage in result.usage.items()
-            }
-        accuracy = score(self.questions, result.attempts).accuracy
-        tokens = tokens_per_question(result.attempts, self.engine.stage_names)
-        return Trial(plan, accuracy, n, latency, measured, tokens)
+    def trial(self, plan: Plan) -> Trial:
+        """Let the plan answer everything."""
+        return self.race([plan], 0, float("inf"))[0]
+
+    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+        """Try plans side by side.
+
+        Args:
+            plans: at least one.
+            needed: right answers a plan must have in the end; a plan that cannot leaves.
+            limit: seconds a question a plan must stay below; a plan that cannot leaves.
+        """
+        runners = [_Runner(plan, len(self.questions), needed) for plan in plans]
+        chunks = self._chunks(racing=needed > 0)
+        for chunk in chunks:
+            for runner in runners:
+                if not runner.stopped:
+                    runner.take(chunk, self._answers(runner.plan, chunk))
+                    self._lost.update(q.id for q in chunk if not runner.right[q.id])
+                    runner.stopped = self._verdict(runner, limit, len(chunks))
+        trials = [self._trial(runner) for runner in runners]
+        if self.journal is not None:
+            for trial in trials:
+                self.journal.add_trial(trial.summary())
+        return trials
+
+    def rank_questions(self, base: Trial) -> None:
+        """Put the questions first that will tell plans from the base, the plan they must not fall far behind.
+
+        First those the base gets wrong, so that the rest can only lose; then those that plans have lost before, then
+        those the base is least sure of. A statistical race needs the rest in random order.
+        """
+        wrong = [q for q in self.questions if not base.right[q.id]]
+        rest = [q for q in self.questions if base.right[q.id]]
+        if self.racing == "statistical":
+            order = torch.randperm(len(rest), generator=generator_of(self.seed, "race")).tolist()
+            rest = [rest[i] for i in order]
+        else:
+            least = {a.question_id: min(chain(*self._confidences(a, base.plan)), default=1.0) for a in base.attempts}
+            rest.sort(key=lambda q: (-self._lost[q.id], least[q.id]))
+        self._order, self._wrong = wrong + rest, len(wrong)
+
+    def window_quantile(self, full: Trial, stage: str, window: int, share: float) -> float:
+        """The mean confidence of `window` tokens in a row that a share of all such windows at full depth is below."""
+        runs = [run for a in full.attempts for run in self._confidences(a, full.plan, stage) if len(run) >= window]
+        means = [sum(run[i : i + window]) / window for run in runs for i in range(len(run) - window + 1)]
+        return float(np.quantile(means, share)) if means else 0.0
+
+    def _confidences(self, attempt: Attempt, plan: Plan, stage: str | None = None) -> list[list[float]]:
+        """Confidences of the outputs of an attempt under a plan, of one stage or all."""
+        out = []
+        for output in attempt.outputs:
+            settings = next(s for s in self.engine.reasoning.stages if s.name == output.stage)
+            part = plan.stages[output.stage]
+            known = self.reuse.get(settings, part, output.prompt) if stage in (None, output.stage) else None
+            out.append(known.confidences if known else [])
+        return out
+
+    def _chunks(self, racing: bool) -> list[list[Question]]:
+        if not racing or self.racing == "off" or not self._order:
+            questions, size = list(self.questions), self.together
+            return [questions[start : start + size] for start in range(0, len(questions), size)]
+        out, start = [], 0
+        while start < len(self._order):
+            size = min(max(FIRST, start // 2), self.together)
+            out.append(self._order[start : start + size])
+            start += size
+        return out
+
+    def _answers(self, plan: Plan, chunk: Sequence[Question]) -> list[Attempt]:
+        """The plan's answers, made by all processes together."""
+        result = run(self.engine, sharing.share(chunk), plan, reuse=self.reuse)
+        used = [
+            sum(usage.trace.prefill_tokens for usage in result.usage.values()),
+            sum(usage.tokens for usage in result.usage.values()),
+        ]
+        shares = sharing.gather((result.attempts, self.reuse.drain(), used))
+        for _, fresh, (prefill, generated) in shares:
+            self.reuse.outputs |= fresh
+            self.spent.prefill += prefill
+            self.spent.generated += generated
+            if self.journal is not None:
+                self.journal.add_outputs(fresh)
+        if self.progress:
+            self.progress(len(chunk))
+        return sharing.interleave([attempts for attempts, *_ in shares])
+
+    def _verdict(self, runner: _Runner, limit: float, looks: int) -> Stopped:
+        """Whether and why a runner leaves."""
+        if self.racing == "off" or runner.needed == 0:
+            return ""
+        if runner.could_reach < runner.needed:
+            return "accuracy"
+        if self._at_least(runner) > limit * runner.n:
+            return "latency"
+        if self.racing == "statistical" and self._wrong < len(runner.right) < runner.n:
+            losses = [not ok for ok in runner.right.values()][self._wrong :]
+            gains = sum(list(runner.right.values())[: self._wrong])
+            rest = runner.n - self._wrong
+            allowed = rest + gains - runner.needed
+            if chance_of_losses(sum(losses), len(losses), allowed, rest) < self.error / looks:
+                return "chance"
+        return ""
+
+    def _at_least(self, runner: _Runner) -> float:
+        """Seconds that a runner's outputs take at least, in however full batches."""
+        tokens: dict[str, int] = {}
+        for attempt in runner.attempts.values():
+            for output in attempt.outputs:
+                tokens[output.stage] = tokens.get(output.stage, 0) + output.tokens - 1  # the first comes from prefill
+        stages = runner.plan.stages
+        return sum(count * self.cost.least_row_seconds(stages[name].skip) for name, count in tokens.items())
+
+    def _trial(self, runner: _Runner) -> Trial:
+        if runner.stopped:
+            return Trial(runner.plan, runner.n, runner.right, stopped=runner.stopped)
+        attempts = [runner.attempts[q.id] for q in self.questions]
+        right = {q.id: runner.right[q.id] for q in self.questions}
+        each = [0.0] * runner.n
+        latency = dict.fromkeys(self.engine.stage_names, 0.0)
+        for batch, works in enumerate(replay(self.engine, attempts, self.together)):
+            for name, work in works.items():
+                prefill, decode = self.seconds(work.trace, runner.plan, name)
+                latency[name] += (prefill + decode) / runner.n
+                for i, (p, d) in enumerate(zip(work.prefill_share, work.decode_share, strict=True)):
+                    each[batch * self.together + i] += p * prefill + d * decode
+        tokens = dict.fromkeys(self.engine.stage_names, 0.0)
+        for attempt in attempts:
+            for output in attempt.outputs:
+                tokens[output.stage] += output.tokens / runner.n
+        return Trial(runner.plan, runner.n, right, latency, tokens, each, attempts)
+
+    def seconds(self, trace: Trace, plan: Plan, stage: str) -> tuple[float, float]:
+        """Predicted seconds of a stage's work: prefill, decode."""
+        return self.cost.prefill_seconds(trace), self.cost.decode_seconds(trace.steps, plan.stages[stage].skip)
+
+
+class _Runner:
+    """A plan in a race."""
+
+    def __init__(self, plan: Plan, n: int, needed: int) -> None:
+        self.plan, self.n, self.needed = plan, n, needed
+        self.right: dict[str, bool] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.stopped: Stopped = ""
+
+    @property
+    def could_reach(self) -> int:
+        """Right answers if all the rest were right."""
+        return sum(self.right.values()) + self.n - len(self.right)
+
+    def take(self, questions: Sequence[Question], attempts: Sequence[Attempt]) -> None:
+        """Take the answers to some questions."""
+        for question, attempt in zip(questions, attempts, strict=True):
+            self.right[question.id] = attempt.answer is not None and attempt.answer == question.answer
+            self.attempts[question.id] = attempt
+
+
+def chance_of_losses(losses: int, seen: int, allowed: int, questions: int) -> float:
+    """Probability of at least so many losses among `seen` random ones of `questions` that hold `allowed` losses.
+
+    The upper tail of the hypergeometric distribution: a plan with more losses in store would show even more of them.
+    """
+    if allowed < 0:
+        return 0.0
+    top = min(allowed, seen)
+    ways = sum(comb(allowed, k) * comb(questions - allowed, seen - k) for k in range(losses, top + 1))
+    return ways / comb(questions, seen)

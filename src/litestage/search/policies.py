@@ -24,20 +24,23 @@ class Policy(Protocol):
 
 
 def staged_plan(
-    importance: Importance, budgets: Mapping[str, int], exits: Mapping[str, ExitRule] | None = None
+    model: str,
+    num_sublayers: int,
+    orders: Mapping[str, Sequence[int]],
+    budgets: Mapping[str, int],
+    exits: Mapping[str, ExitRule] | None = None,
 ) -> Plan:
-    """Skip the `budgets[stage]` most skippable sub-layers in each stage.
+    """Skip the first `budgets[stage]` sub-layers of `orders[stage]` in each stage.
 
     Raises:
         ValueError: a budget is negative or larger than the number of sub-layers.
     """
-    order = importance.order
+    exits, stages = exits or {}, {}
     for stage, budget in budgets.items():
-        if not 0 <= budget <= len(order):
-            raise ValueError(f"stage {stage!r}: budget {budget} is outside 0 to {len(order)} sub-layers")
-    exits = exits or {}
-    stages = {stage: StagePlan(tuple(order[:budget]), exits.get(stage)) for stage, budget in budgets.items()}
-    return Plan(importance.model, len(order), stages)
+        if not 0 <= budget <= len(orders[stage]):
+            raise ValueError(f"stage {stage!r}: budget {budget} is outside 0 to {len(orders[stage])} sub-layers")
+        stages[stage] = StagePlan(tuple(orders[stage][:budget]), exits.get(stage))
+    return Plan(model, num_sublayers, stages)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class AdaSkip:
 
     def plan(self, budget: int) -> Plan:
         """The `budget` most skippable sub-layers, in every stage."""
-        return staged_plan(self.importance, dict.fromkeys(self.stages, budget))
+        orders = dict.fromkeys(self.stages, self.importance.order)
+        return staged_plan(
+            self.importance.model, len(self.importance.order), orders, dict.fromkeys(self.stages, budget)
+        )
 
 
 def nearest_budget(plan: Plan) -> int:

@@ -1,30 +1,35 @@
 """LiteStage's search (step 2): stage by stage, slowest first, the fastest budget that keeps the accuracy.
 
-found = search(objective, importance, settings)
+found = search(objective, orders, settings)
 found.plan.budgets       # {"recall": 4, "analyze": 2, "summarize": 6}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import ceil
 
 from litestage.config import SearchSettings
-from litestage.model.importance import Importance
 from litestage.plan import ExitRule, Plan
 from litestage.search.objective import Objective, Trial
 from litestage.search.policies import staged_plan
 
-FORMAT, VERSION = "litestage-search", 1
+
+@dataclass(frozen=True)
+class Choice:
+    """What a stage may be given: a budget in sub-layers and an exit rule."""
+
+    budget: int
+    exit: ExitRule | None = None
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial of one stage's budget; `chosen` marks the one the search went on with."""
+    """A trial of one stage's choice; `chosen` marks the one the search went on with."""
 
     stage: str
-    budget: int
+    choice: Choice
     trial: Trial
     feasible: bool
     chosen: bool
@@ -44,15 +49,15 @@ class Found:
     """Whether the early exit stayed: it goes when it would break the target on the search's questions."""
 
 
-def budgets(num_sublayers: int, settings: SearchSettings) -> range:
-    """Budgets the search tries, in sub-layers."""
-    top = num_sublayers if settings.max_budget is None else min(settings.max_budget, num_sublayers)
+def budgets(most: int, settings: SearchSettings) -> range:
+    """Budgets the search may try, in sub-layers; at most `most`."""
+    top = most if settings.max_budget is None else min(settings.max_budget, most)
     return range(0, top + 1, settings.step)
 
 
 def search(
     objective: Objective,
-    importance: Importance,
+    orders: Mapping[str, Sequence[int]],
     settings: SearchSettings,
     report: Callable[[Tried], None] | None = None,
 ) -> Found:
@@ -62,79 +67,110 @@ def search(
     latency each stage tries all budgets with the stages before it at their chosen ones and the rest at full depth.
     Of the budgets that reach the target the one of least end-to-end latency is taken, the smaller one on a tie.
 
+    With `settings.exit_candidates` or `exit_quantile` every budget is tried with these exit rules too. Otherwise the
+    fixed rule joins at the end, if the plan stays at the target with it.
+
     Args:
-        objective: scores plans.
-        importance: ranks the sub-layers; of the same model.
-        settings: eps, step, exit rule.
+        objective: tries plans.
+        orders: stage -> all sub-layers, the first to skip first.
+        settings: eps, budgets, exit rules.
         report: told of every trial of a stage once the stage is decided.
 
     Raises:
-        ValueError: the importance is of another model.
+        ValueError: eps is above full depth's accuracy.
     """
     engine = objective.engine
-    if (importance.model, len(importance.order)) != (engine.name, engine.decoder.num_sublayers):
-        raise ValueError(
-            f"the importance was measured on {importance.model} ({len(importance.order)} sub-layers) but the model "
-            f"is {engine.name} ({engine.decoder.num_sublayers}); run train.py again"
-        )
     exits = _exits(engine.stage_names, settings)  # a bad rule is refused before anything is tried
-    full = objective(engine.full_depth())
+    full = objective.trial(engine.full_depth())
+    if settings.eps > full.accuracy:
+        raise ValueError(f"search.eps is {settings.eps}, above full depth's accuracy of {full.accuracy:.4f}")
     target = full.accuracy - settings.eps
-    chosen = dict.fromkeys(engine.stage_names, 0)
+    # Accuracies are counts over n: compare them as such, or 0.47 would miss 0.52 - 0.05.
+    needed = ceil(round(target * full.n, 6))
+    chosen = dict.fromkeys(engine.stage_names, Choice(0))
     tried: list[Tried] = []
+    best = full
     for stage in sorted(engine.stage_names, key=lambda name: -full.latency[name]):
-        trials = {
-            b: objective(staged_plan(importance, {**chosen, stage: b}))
-            for b in budgets(len(importance.order), settings)
-        }
-        # Accuracies are counts over n: compare them as such, or 0.47 would miss 0.52 - 0.05.
-        reached = [b for b, t in trials.items() if round((t.accuracy - target) * t.n, 6) >= 0]
-        chosen[stage] = min(reached, key=lambda b: (trials[b].seconds, b), default=0)
-        for b, trial in trials.items():
-            tried.append(Tried(stage, b, trial, b in reached, b == chosen[stage]))
+        objective.rank_questions(best)
+        contest = _Contest(objective, orders, chosen, stage, needed, {Choice(0): best})
+        contest.run(settings, _candidates(objective, full, stage, settings))
+        choice = contest.best()
+        for candidate in sorted(contest.trials, key=_size):
+            trial = contest.trials[candidate]
+            tried.append(Tried(stage, candidate, trial, trial.reaches(needed), candidate == choice))
             if report:
                 report(tried[-1])
-    plain = objective(staged_plan(importance, chosen))
-    with_exit = objective(staged_plan(importance, chosen, exits))
-    keep = bool(exits) and round((with_exit.accuracy - target) * with_exit.n, 6) >= 0
-    final = with_exit if keep else plain
-    return Found(final.plan, full, target, tried, final, keep)
+        chosen[stage], best = choice, contest.trials[choice]
+    kept = any(choice.exit for choice in chosen.values())
+    if exits and not settings.searches_exit:
+        with_exit = {name: Choice(choice.budget, exits.get(name)) for name, choice in chosen.items()}
+        final = objective.trial(_plan(objective, orders, with_exit))
+        kept = final.reaches(needed)
+        best = final if kept else best
+    return Found(best.plan, full, target, tried, best, kept)
 
 
-def profile(found: Found, cost: dict[str, Any] | None) -> dict[str, Any]:
-    """The content of `search.json`: every trial, the target, the calibrated costs (none if seconds were measured)."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "target": found.target,
-        "full_depth": _numbers(found.full_depth),
-        "final": _numbers(found.final),
-        "exit_kept": found.exit_kept,
-        "trials": [
-            {
-                "stage": t.stage,
-                "budget": t.budget,
-                "budgets": t.trial.plan.budgets,
-                "accuracy": t.trial.accuracy,
-                "latency": t.trial.seconds,
-                "measured_seconds": sum(t.trial.measured.values()),
-                "tokens": dict(t.trial.tokens),
-                "feasible": t.feasible,
-                "chosen": t.chosen,
-            }
-            for t in found.tried
-        ],
-        "cost_model": cost or {},
-    }
+@dataclass
+class _Contest:
+    """One stage's choices, tried beside each other; the other stages stay as `chosen`."""
+
+    objective: Objective
+    orders: Mapping[str, Sequence[int]]
+    chosen: Mapping[str, Choice]
+    stage: str
+    needed: int
+    trials: dict[Choice, Trial]
+    """What was tried; at first the choice that changes nothing."""
+
+    def run(self, settings: SearchSettings, rules: Sequence[ExitRule | None]) -> None:
+        """Try every `settings.coarse`-th budget with every rule, then the budgets around the best of them."""
+        counts, coarse = budgets(len(self.orders[self.stage]), settings), settings.coarse
+        self._try(counts[::coarse], rules)
+        if coarse > 1:
+            middle = counts.index(self.best().budget)
+            self._try(counts[max(0, middle - coarse + 1) : middle + coarse], rules)
+
+    def best(self) -> Choice:
+        """Of the choices that reach the target the one of least latency, on a tie the smallest."""
+        reached = [choice for choice, trial in self.trials.items() if trial.reaches(self.needed)]
+        return min(reached, key=lambda choice: (self.trials[choice].seconds, *_size(choice)))
+
+    def _try(self, counts: Sequence[int], rules: Sequence[ExitRule | None]) -> None:
+        new = [choice for count in counts for rule in rules if (choice := Choice(count, rule)) not in self.trials]
+        plans = [_plan(self.objective, self.orders, {**self.chosen, self.stage: choice}) for choice in new]
+        limit = self.trials[self.best()].seconds
+        self.trials |= zip(new, self.objective.race(plans, self.needed, limit), strict=True)
 
 
-def _numbers(trial: Trial) -> dict[str, Any]:
-    return {"accuracy": trial.accuracy, "latency": dict(trial.latency), "tokens": dict(trial.tokens), "n": trial.n}
+def _size(choice: Choice) -> tuple[int, float]:
+    """Sorts choices, those without an exit rule first."""
+    return choice.budget, choice.exit.threshold if choice.exit else -1.0
+
+
+def _plan(objective: Objective, orders: Mapping[str, Sequence[int]], choices: Mapping[str, Choice]) -> Plan:
+    counts = {name: choice.budget for name, choice in choices.items()}
+    rules = {name: choice.exit for name, choice in choices.items() if choice.exit}
+    engine = objective.engine
+    return staged_plan(engine.name, engine.decoder.num_sublayers, orders, counts, rules)
+
+
+def _exiting(stages: Sequence[str], settings: SearchSettings) -> Sequence[str]:
+    """Stages that may exit early: all but the last unless the settings name some."""
+    return stages[:-1] if settings.exit_stages is None else settings.exit_stages
 
 
 def _exits(stages: Sequence[str], settings: SearchSettings) -> dict[str, ExitRule]:
-    """Exit rules: all stages but the last unless the settings name some."""
+    """The fixed exit rules."""
     if settings.exit_threshold is None:
         return {}
-    names = stages[:-1] if settings.exit_stages is None else settings.exit_stages
-    return {name: ExitRule(settings.exit_window, settings.exit_threshold) for name in names}
+    return {n: ExitRule(settings.exit_window, settings.exit_threshold) for n in _exiting(stages, settings)}
+
+
+def _candidates(objective: Objective, full: Trial, stage: str, settings: SearchSettings) -> Sequence[ExitRule | None]:
+    """The exit rules a stage is tried with; always none as well."""
+    if not settings.searches_exit or stage not in _exiting(objective.engine.stage_names, settings):
+        return [None]
+    thresholds = set(settings.exit_candidates)
+    if settings.exit_quantile is not None:
+        thresholds.add(objective.window_quantile(full, stage, settings.exit_window, settings.exit_quantile))
+    return [None, *(ExitRule(settings.exit_window, threshold) for threshold in sorted(thresholds))]

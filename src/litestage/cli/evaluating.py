@@ -1,0 +1,98 @@
+"""`evaluate.py`: compare plans on the test questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from litestage.cli.common import command
+from litestage.lit import tracking
+from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
+from litestage.lit.datamodule import QuestionData
+from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
+from litestage.model.importance import Importance
+from litestage.pipeline import Engine
+from litestage.plan import Plan
+from litestage.report.environment import environment
+from litestage.report.figures import draw_all
+from litestage.report.schema import read, validate
+from litestage.report.table import results_table, show
+from litestage.runs import make_trainer, needed, trained_engine, weights_hash
+from litestage.search.policies import AdaSkip, nearest_budget
+from litestage.settings import Given
+from litestage.text.benchmarks import load
+
+
+@command
+def evaluate(given: Given) -> dict[str, Any]:
+    """Compare the plan with full depth and AdaSkip on the test questions."""
+    experiment, folder = given.experiment, given.folder
+    engine = trained_engine(given)
+    plan = Plan.from_pretrained(folder / "plan")
+    plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
+    if plan.provenance.get("weights") not in (None, weights_hash(folder)):
+        raise ValueError(f"{folder / 'plan'}: the model was trained again since this search; run search.py again")
+    importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
+    full = engine.full_depth()
+    uniform = AdaSkip(importance, engine.stage_names)
+    methods = {BASELINE: full, CONTROL: full, "litestage": plan, "litestage without exit": plan.without_exit()}
+    methods[uniform.name] = uniform.plan(nearest_budget(plan))
+    splits = load(experiment.data, experiment.seed)
+    module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
+    data = QuestionData(experiment, splits, engine.tokenizer)
+    together = min(data.questions_a_batch, engine.questions_at_once(splits.test))
+    with tracking.tracked(experiment, "evaluate") as logger:
+        make_trainer(given, [logger] if logger else [], []).test(module, data, verbose=False)
+        results = _results(given, engine, module, together)
+        validate(results, "results")
+        (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        columns = [
+            "name",
+            "accuracy",
+            "accuracy_stderr",
+            "single_pass_accuracy",
+            "unparsed_rate",
+            "seconds_per_question",
+        ]
+        rows = [[m[c] for c in columns] + [m["speedup"]["median"]] for m in results["methods"]]
+        tracking.log_table(logger, "evaluate/methods", [*columns, "speedup"], rows)
+        shown = experiment.tracking.samples
+        for name in (BASELINE, "litestage"):
+            pairs = list(zip(module.questions, module.tallies[name].greedy, strict=True))[:shown]
+            tracking.log_table(logger, f"evaluate/samples/{name}", SAMPLE_COLUMNS, sample_rows(pairs))
+        tracking.log_figures(logger, draw_all(folder))
+    show(results_table(results), sys.stderr)
+    return {"step": "evaluate", "folder": str(folder), **_summary(results)}
+
+
+def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int) -> dict[str, Any]:
+    """The content of `results.json`."""
+    experiment = given.experiment
+    dtype = str(engine.decoder.dtype).removeprefix("torch.")
+    return {
+        "format": "litestage-results",
+        "version": 1,
+        "run": experiment.run,
+        "model": engine.name,
+        "num_sublayers": engine.decoder.num_sublayers,
+        "benchmark": experiment.data.benchmark,
+        "seed": experiment.seed,
+        "methods": module.methods(),
+        "timing": {
+            "repeats": experiment.evaluate.repeats,
+            "questions": module.timed,
+            "batch_size": together,
+            "control": CONTROL,
+            "note": "greedy single passes; the methods take turns batch by batch; speed-ups are paired by repeat",
+        },
+        "environment": environment(str(engine.decoder.device), dtype),
+    }
+
+
+def _summary(results: dict[str, Any]) -> dict[str, Any]:
+    keys = ("accuracy", "accuracy_stderr", "n", "single_pass_accuracy", "unparsed_rate")
+    return {
+        m["name"]: {**{k: round(m[k], 4) for k in keys}, "speedup": {k: round(v, 3) for k, v in m["speedup"].items()}}
+        for m in results["methods"]
+    }

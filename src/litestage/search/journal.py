@@ -1,0 +1,120 @@
+"""Append-only record of a search: what was generated outlives a crash, and is not generated again.
+
+One JSON object a line, flushed to the disk before the search goes on. The first line says what the search was about
+(model, data, engine, versions); a journal about something else is refused. Then follow facts that another run would
+find slightly different (calibrated costs, rankings), outputs under the names that `reuse.key` gives them, and every
+finished trial (for people; resuming needs facts and outputs only).
+
+    journal = Journal(folder / "search.jsonl", about)
+    reuse.outputs |= journal.outputs
+    journal.add_outputs(reuse.drain())
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from litestage.model.decode import Generated
+
+FORMAT, VERSION = "litestage-journal", 1
+
+
+class Journal:
+    """A journal file, read back and open for appending.
+
+    Args:
+        path: the file; made when it is not there.
+        about: what the outputs depend on besides prompt and plan.
+        write: whether this process writes; of several only one should.
+
+    Raises:
+        ValueError: the file is about something else, or a line that is not the last one is damaged.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any], write: bool = True) -> None:
+        self.path, self.write = path, write
+        self.outputs: dict[str, Generated] = {}
+        self.facts: dict[str, Any] = {}
+        self.trials: list[dict[str, Any]] = []
+        lines = self._read() if path.exists() else []
+        if lines:
+            self._check(lines[0], json.loads(json.dumps(about)))
+        for number, line in enumerate(lines[1:], 2):
+            self._take(number, line)
+        if not lines:
+            self._append({"format": FORMAT, "version": VERSION, "about": about})
+
+    def add_outputs(self, outputs: Mapping[str, Generated]) -> None:
+        """Record what was generated."""
+        if outputs:
+            self._append({"outputs": {k: [o.tokens, o.stop, o.confidences] for k, o in outputs.items()}})
+
+    def fact(self, name: str, find: Callable[[], Any]) -> Any:
+        """A recorded fact (plain JSON), or what `find` returns, which is recorded then."""
+        if name not in self.facts:
+            self.facts[name] = json.loads(json.dumps(find()))
+            self._append({"fact": name, "value": self.facts[name]})
+        return self.facts[name]
+
+    def add_trial(self, trial: Mapping[str, Any]) -> None:
+        """Record a finished trial, once."""
+        plain = json.loads(json.dumps(trial))
+        if plain not in self.trials:
+            self.trials.append(plain)
+            self._append({"trial": plain})
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        if not self.write:
+            return
+        with self.path.open("ab") as file:
+            file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> list[dict[str, Any]]:
+        """All whole lines; what a crash left of a last one is cut off."""
+        content = self.path.read_bytes()
+        whole, _, torn = content.rpartition(b"\n")
+        if torn:
+            warnings.warn(f"{self.path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=3)
+            if self.write:
+                with self.path.open("r+b") as file:
+                    file.truncate(len(content) - len(torn))
+        out = []
+        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
+            try:
+                out.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{self.path}: line {number} is damaged ({error}); {_ANEW}") from error
+        return out
+
+    def _check(self, head: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        if (head.get("format"), head.get("version")) != (FORMAT, VERSION):
+            raise ValueError(f"{self.path}: not a {FORMAT!r} file of version {VERSION}; {_ANEW}")
+        was = head.get("about", {})
+        changed = [
+            f"{k}: {was.get(k)!r} then, {about.get(k)!r} now" for k in {**was, **about} if was.get(k) != about.get(k)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.path} is the journal of another search: {'; '.join(changed)}. {_ANEW.capitalize()}"
+            )
+
+    def _take(self, number: int, line: Mapping[str, Any]) -> None:
+        try:
+            if "outputs" in line:
+                self.outputs |= {k: Generated(*values) for k, values in line["outputs"].items()}
+            elif "fact" in line:
+                self.facts[line["fact"]] = line["value"]
+            else:
+                self.trials.append(line["trial"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.path}: line {number} is damaged ({error!r}); {_ANEW}") from error
+
+
+_ANEW = "move the file away to begin anew"

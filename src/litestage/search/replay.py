@@ -1,0 +1,85 @@
+"""The work that answers cost, counted from what they say: the same counts as running the pipeline again.
+
+A search reuses what earlier plans generated, so what it ran says nothing about what a plan would cost. The outputs do:
+prompts tell what is prefilled, lengths tell how the decode batches empty.
+
+    traces = replay(engine, result.attempts, together=16)[0]        # equals the traces of `run` on these questions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from litestage.model.decode import Trace
+from litestage.model.prefix import common, divide
+from litestage.model.slots import decode_steps
+from litestage.pipeline import Engine, encode
+from litestage.records import Attempt, StageOutput
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage of one batch: what it computes, and each attempt's share of it by tokens."""
+
+    trace: Trace
+    prefill_share: Sequence[float]
+    decode_share: Sequence[float]
+
+
+def replay(engine: Engine, attempts: Sequence[Attempt], together: int) -> list[dict[str, Work]]:
+    """The work of greedy attempts, one a question, answered `together` at a time: stage -> work, batch by batch."""
+    return [_batch(engine, attempts[start : start + together]) for start in range(0, len(attempts), together)]
+
+
+def _batch(engine: Engine, attempts: Sequence[Attempt]) -> dict[str, Work]:
+    out: dict[str, Work] = {}
+    before: list[list[Ids]] = [[] for _ in attempts]
+    for name in engine.stage_names:
+        outputs = [[o for o in attempt.outputs if o.stage == name] for attempt in attempts]
+        ids = _encoded(engine, outputs)
+        fitting = [[(i, o) for i, o in zip(*pair, strict=True) if o.tokens] for pair in zip(ids, outputs, strict=True)]
+        trace = Trace()
+        prompts: dict[Ids, tuple[Ids, int] | None] = {}
+        for attempt, kept in enumerate(fitting):
+            for prompt, _ in kept:
+                if prompt not in prompts:
+                    prompts[prompt] = _longest(prompt, before[attempt])
+        if prompts:
+            levels, leaves = divide(list(prompts), list(prompts.values()))
+            stretches = [s for level in (*levels, leaves) for s in level]
+            trace.prefill_calls = len(levels) + 1
+            trace.prefill_tokens = sum(s.end - s.start for s in stretches)
+        trace.steps += decode_steps([o.tokens for kept in fitting for _, o in kept], engine.reasoning.rows)
+        read = [sum(len(prompt) for prompt, _ in kept) for kept in fitting]
+        made = [sum(o.tokens for _, o in kept) for kept in fitting]
+        out[name] = Work(trace, _shares(read), _shares(made))
+        before = [[prompt for prompt, _ in kept] for kept in fitting]
+    return out
+
+
+def _encoded(engine: Engine, outputs: Sequence[Sequence[StageOutput]]) -> list[list[Ids]]:
+    flat = iter(encode(engine.tokenizer, [o.prompt for row in outputs for o in row]))
+    return [[tuple(next(flat)) for _ in row] for row in outputs]
+
+
+def _longest(prompt: Ids, held: Sequence[Ids]) -> tuple[Ids, int] | None:
+    """Who holds the longest beginning of a prompt, and how many tokens."""
+    length, holder = max(((common(prompt, other), other) for other in held), default=(0, ()))
+    return (holder, length) if length else None
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    total: float = sum(counts)
+    return [count / total if total else 0.0 for count in counts]
+
+
+def totals(batches: Sequence[Mapping[str, Work]]) -> dict[str, Trace]:
+    """Stage -> the work of all batches."""
+    out: dict[str, Trace] = {}
+    for batch in batches:
+        for name, work in batch.items():
+            out.setdefault(name, Trace()).add(work.trace)
+    return out
