@@ -116,5 +116,6 @@ def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any])
         default_root_dir=given.folder,
         enable_checkpointing=training,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # the data module shares questions itself
         inference_mode=True,
     )

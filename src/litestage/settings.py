@@ -21,7 +21,14 @@ from lightning import Trainer
 
 from litestage.config import Experiment
 
-OURS = {"logger", "enable_checkpointing", "default_root_dir", "inference_mode", "reload_dataloaders_every_n_epochs"}
+OURS = {
+    "logger",
+    "enable_checkpointing",
+    "default_root_dir",
+    "inference_mode",
+    "reload_dataloaders_every_n_epochs",
+    "use_distributed_sampler",
+}
 """Trainer arguments that the scripts set themselves."""
 
 

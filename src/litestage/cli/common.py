@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers.utils.logging import disable_progress_bar
@@ -34,7 +35,8 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
         except (ValueError, FileNotFoundError, PermissionError, MisconfigurationException) as error:
             console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
             sys.exit(2)
-        print(json.dumps(summary))
+        if rank_zero_only.rank == 0:
+            print(json.dumps(summary))
         return summary
 
     return main
@@ -56,5 +58,5 @@ def _quiet() -> None:
 @contextmanager
 def progress() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, disable=rank_zero_only.rank > 0) as bar:
         yield bar

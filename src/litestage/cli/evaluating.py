@@ -43,9 +43,12 @@ def evaluate(given: Given) -> dict[str, Any]:
     data = QuestionData(experiment, splits, engine.tokenizer)
     together = min(data.questions_a_batch, engine.questions_at_once(splits.test))
     with tracking.tracked(experiment, "evaluate") as logger:
-        make_trainer(given, [logger] if logger else [], []).test(module, data, verbose=False)
-        results = _results(given, engine, module, together)
+        trainer = make_trainer(given, [logger] if logger else [], [])
+        trainer.test(module, data, verbose=False)
+        results = _results(given, engine, module, together, trainer.world_size)
         validate(results, "results")
+        if not trainer.is_global_zero:
+            return _summary(results)
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         columns = [
             "name",
@@ -66,7 +69,7 @@ def evaluate(given: Given) -> dict[str, Any]:
     return {"step": "evaluate", "folder": str(folder), **_summary(results)}
 
 
-def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int) -> dict[str, Any]:
+def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int, processes: int) -> dict[str, Any]:
     """The content of `results.json`."""
     experiment = given.experiment
     dtype = str(engine.decoder.dtype).removeprefix("torch.")
@@ -83,6 +86,7 @@ def _results(given: Given, engine: Engine, module: StagedEvaluation, together: i
             "repeats": experiment.evaluate.repeats,
             "questions": module.timed,
             "batch_size": together,
+            "processes": processes,
             "control": CONTROL,
             "note": "greedy single passes; the methods take turns batch by batch; speed-ups are paired by repeat",
         },

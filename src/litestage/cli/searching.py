@@ -46,12 +46,11 @@ def search(given: Given) -> dict[str, Any]:
     validation = load(experiment.data, experiment.seed).validation
     questions = validation[: settings.questions]
     first = sharing.rank() == 0
-    journal = Journal(folder / "search.jsonl", _about(given, engine, questions), write=first)
+    journal = Journal(folder / "search.jsonl", _about(given, engine, questions))
     with tracking.tracked(experiment, "search") as logger, progress() as bar:
-        cost = CostModel.from_json(journal.fact("cost", lambda: sharing.first(_calibrated(engine, questions, bar))))
+        cost = CostModel.from_json(journal.fact("cost", lambda: _calibrated(engine, questions, bar)))
         asked = validation[: settings.importance_questions]
-        ranked = lambda: sharing.first(rank(engine, importance, asked, settings, cost))  # noqa: E731
-        orders = journal.fact(_ranking(given), ranked)
+        orders = journal.fact(_ranking(given), lambda: rank(engine, importance, asked, settings, cost))
         tries = 2 + len(engine.stage_names) * (len(budgets(engine.decoder.num_sublayers, settings)) - 1)
         task = bar.add_task("search", total=tries * len(questions))
         objective = Objective(

@@ -49,14 +49,14 @@ class SubLayerImportance(Callback):
         self.folder, self.questions = folder, questions
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure and save; on the first process only."""
-        if not trainer.is_global_zero:
-            return
+        """Measure, all processes together; the first one saves."""
         module = _fine_tune(pl_module)
         module.eval()
-        with Progress(transient=True) as bar:
+        with Progress(transient=True, disable=not trainer.is_global_zero) as bar:
             task = bar.add_task("importance", total=len(self.questions))
             importance = measure_importance(module.engine, self.questions, lambda n: bar.advance(task, n))
+        if not trainer.is_global_zero:
+            return
         (self.folder / "importance.json").write_text(json.dumps(importance.to_json(), indent=1) + "\n")
         kinds = ("attention", "feed-forward")
         rows = [[j, kinds[j % 2], *s] for j, s in enumerate(zip(*importance.stages.values(), strict=True))]

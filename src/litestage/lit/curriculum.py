@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from litestage import sharing
 from litestage.text.stages import Example
 
 Row = list[Example]
@@ -63,4 +64,5 @@ class Listen(Callback):
         """Pass the loss on when the batch held exercises only."""
         curriculum = trainer.datamodule.curriculum
         if curriculum is not None and bool((batch["stages"] < 0).all()):
-            curriculum.hear(float(outputs["loss"]))
+            heard = sharing.gather(float(outputs["loss"]))  # all processes go on together
+            curriculum.hear(sum(heard) / len(heard))

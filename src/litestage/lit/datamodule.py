@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from litestage import sharing
 from litestage.config import Experiment
 from litestage.lit.batches import collate, tokenize
 from litestage.lit.curriculum import Curriculum, Row
@@ -50,6 +51,8 @@ class QuestionData(L.LightningDataModule):
         """The stream of this epoch; a function of seed and epoch alone."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         batches: Sequence[list[Row]] = self.train_batches(epoch)
+        every = sharing.processes()
+        batches = sharing.share(batches[: len(batches) // every * every])  # all make the same number of steps
         self.curriculum = self._warm_up(batches) if epoch == 0 and self.settings.curriculum_steps else None
         source: Any = batches if self.curriculum is None else self.curriculum
         return DataLoader(source, batch_size=None, collate_fn=self._tensors)
@@ -81,7 +84,7 @@ class QuestionData(L.LightningDataModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, dict) else batch
 
     def _warm_up(self, batches: Sequence[list[Row]]) -> Curriculum:
-        seed = seed_of(self.seed, "exercises")
+        seed = seed_of(self.seed, "exercises", sharing.rank()) if sharing.rank() else seed_of(self.seed, "exercises")
         lessons = [miniworld.exercises(self.splits.train, self.stages, seed, bare) for bare in (True, False)]
         return Curriculum(lessons, self.settings.curriculum_steps, batches, self.settings.batch_size)
 
@@ -107,7 +110,8 @@ class QuestionData(L.LightningDataModule):
         return collate([list(islice(tokens, len(row))) for row in batch], int(self.tokenizer.pad_token_id))
 
     def _questions(self, questions: Sequence[Question]) -> DataLoader:
-        return DataLoader(list(questions), batch_size=self.questions_a_batch, collate_fn=list)  # type: ignore[arg-type]
+        mine: Any = sharing.share(questions)  # without padding: no question counts twice
+        return DataLoader(mine, batch_size=self.questions_a_batch, collate_fn=list)
 
 
 def _chunks(rows: Sequence[Row], size: int) -> list[list[Row]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 
+from litestage import sharing
 from litestage.config import EvaluateSettings
 from litestage.metrics import score, tokens_per_question
 from litestage.pipeline import Engine, run
@@ -31,6 +32,15 @@ class Tally:
     seconds: list[float]
     greedy: list[Attempt] = field(default_factory=list)
     sampled: list[Attempt] = field(default_factory=list)
+    timed_tokens: int = 0
+    """Tokens generated for the timed questions."""
+
+    def join(self, other: Tally) -> None:
+        """Take what another process did as well."""
+        self.seconds = [a + b for a, b in zip(self.seconds, other.seconds, strict=True)]
+        self.greedy = [*self.greedy, *other.greedy]
+        self.sampled = [*self.sampled, *other.sampled]
+        self.timed_tokens += other.timed_tokens
 
 
 class StagedEvaluation(L.LightningModule):
@@ -52,7 +62,9 @@ class StagedEvaluation(L.LightningModule):
 
     def test_step(self, batch: list[Question], batch_idx: int) -> None:
         """Time greedy passes of all methods in turns, then sample the votes."""
-        room = (self.settings.timed_questions or len(self.questions) + len(batch)) - self.timed
+        most = self.settings.timed_questions
+        mine = len(self.questions) + len(batch) if most is None else len(sharing.share(range(most)))
+        room = mine - self.timed
         timed = batch[: max(0, room)]
         if batch_idx == 0:
             for tally in self.tallies.values():
@@ -80,8 +92,18 @@ class StagedEvaluation(L.LightningModule):
             tally.seconds[repeat] += sum(usage.seconds for usage in result.usage.values())
             if repeat == 0:
                 tally.greedy += result.attempts
+                tally.timed_tokens += sum(usage.tokens for usage in result.usage.values())
         if repeat == 0 and len(timed) < len(batch):
             tally.greedy += run(self.engine, batch[len(timed) :], tally.plan).attempts
+
+    def on_test_epoch_end(self) -> None:
+        """Put together what the processes did; each answered its own questions."""
+        first, *others = sharing.gather((self.questions, self.timed, self.tallies))
+        self.questions, self.timed, self.tallies = list(first[0]), first[1], first[2]
+        for questions, timed, tallies in others:
+            self.questions, self.timed = [*self.questions, *questions], self.timed + timed
+            for name, tally in self.tallies.items():
+                tally.join(tallies[name])
 
     def methods(self) -> list[dict[str, Any]]:
         """The `methods` of `results.json`, in order."""
@@ -95,7 +117,7 @@ class StagedEvaluation(L.LightningModule):
         tokens = tokens_per_question(tally.greedy, self.engine.stage_names)
         ratios = [full / mine for full, mine in zip(baseline.seconds, tally.seconds, strict=True)]
         seconds = spread(tally.seconds)["median"] / self.timed
-        timed_tokens = tokens_per_question(tally.greedy[: self.timed], self.engine.stage_names)
+        timed_tokens = tally.timed_tokens / self.timed
         return {
             "name": name,
             "budgets": tally.plan.budgets,
@@ -108,7 +130,7 @@ class StagedEvaluation(L.LightningModule):
             "single_pass_accuracy": single.accuracy,
             "unparsed_rate": voted.unparsed_rate,
             "seconds_per_question": seconds,
-            "ms_per_token": 1000 * seconds / max(sum(timed_tokens.values()), 1e-9),
+            "ms_per_token": 1000 * seconds / max(timed_tokens, 1e-9),
             "tokens_per_question": dict(tokens),
             "speedup": spread(ratios),
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from litestage.config import Experiment
 
@@ -22,9 +23,9 @@ from litestage.config import Experiment
 def tracked(experiment: Experiment, job: str) -> Iterator[WandbLogger | None]:
     """A W&B run for one step (`train`, `search`, `evaluate`), grouped by experiment; closed whatever happens.
 
-    Yields `None` when `tracking.wandb` is `disabled`.
+    Yields `None` when `tracking.wandb` is `disabled`, and in all processes but the first.
     """
-    if experiment.tracking.wandb == "disabled":
+    if experiment.tracking.wandb == "disabled" or rank_zero_only.rank > 0:
         yield None
         return
     folder = Path(experiment.root) / experiment.run

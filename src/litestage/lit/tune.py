@@ -107,7 +107,8 @@ class FineTune(L.LightningModule):
 
     def validation_step(self, batch: list[Question], batch_idx: int) -> None:
         """Answer a batch of questions greedily, all stages."""
-        result = run(self.engine, batch, self.engine.full_depth())
+        with torch.autocast(self.device.type, enabled=False):  # answers run in the weights' dtype, as they will later
+            result = run(self.engine, batch, self.engine.full_depth())
         for question, attempt in zip(batch, result.attempts, strict=True):
             self.right.update(float(attempt.answer == question.answer))
             self.parsed.update(float(attempt.answer is not None))

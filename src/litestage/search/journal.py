@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from litestage import sharing
 from litestage.model.decode import Generated
 
 FORMAT, VERSION = "litestage-journal", 1
@@ -28,26 +29,26 @@ class Journal:
     """A journal file, read back and open for appending.
 
     Args:
-        path: the file; made when it is not there.
+        path: the file; made when it is not there. Of several processes the first one reads and writes it.
         about: what the outputs depend on besides prompt and plan.
-        write: whether this process writes; of several only one should.
 
     Raises:
         ValueError: the file is about something else, or a line that is not the last one is damaged.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any], write: bool = True) -> None:
-        self.path, self.write = path, write
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path, self.write = path, sharing.rank() == 0
         self.outputs: dict[str, Generated] = {}
         self.facts: dict[str, Any] = {}
         self.trials: list[dict[str, Any]] = []
-        lines = self._read() if path.exists() else []
+        lines = self._read() if self.write and path.exists() else []
         if lines:
             self._check(lines[0], json.loads(json.dumps(about)))
         for number, line in enumerate(lines[1:], 2):
             self._take(number, line)
         if not lines:
             self._append({"format": FORMAT, "version": VERSION, "about": about})
+        self.outputs, self.facts, self.trials = sharing.first((self.outputs, self.facts, self.trials))
 
     def add_outputs(self, outputs: Mapping[str, Generated]) -> None:
         """Record what was generated."""
@@ -55,9 +56,9 @@ class Journal:
             self._append({"outputs": {k: [o.tokens, o.stop, o.confidences] for k, o in outputs.items()}})
 
     def fact(self, name: str, find: Callable[[], Any]) -> Any:
-        """A recorded fact (plain JSON), or what `find` returns, which is recorded then."""
+        """A recorded fact (plain JSON), or what `find` returns in the first process, which is recorded then."""
         if name not in self.facts:
-            self.facts[name] = json.loads(json.dumps(find()))
+            self.facts[name] = sharing.first(json.loads(json.dumps(find())) if self.write else None)
             self._append({"fact": name, "value": self.facts[name]})
         return self.facts[name]
 
@@ -82,9 +83,8 @@ class Journal:
         whole, _, torn = content.rpartition(b"\n")
         if torn:
             warnings.warn(f"{self.path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=3)
-            if self.write:
-                with self.path.open("r+b") as file:
-                    file.truncate(len(content) - len(torn))
+            with self.path.open("r+b") as file:
+                file.truncate(len(content) - len(torn))
         out = []
         for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
             try:
