@@ -30,12 +30,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from transformers.utils.logging import disable_progress_bar
 
 from litestage.config import DataSettings, ReasoningSettings, three_stages
+from litestage.engine import Engine, encode
 from litestage.memory import question_tokens
 from litestage.model.load import load_base
 from litestage.model.products import can_pack
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_tokenizer
-from litestage.pipeline import Engine, encode, run
+from litestage.pipeline import run
 from litestage.plan import Plan, StagePlan
 from litestage.records import Question
 from litestage.search.cost import calibrate

@@ -19,8 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from litestage.engine import Engine
 from litestage.model.importance import Importance
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Question
 from litestage.report.schema import read
@@ -52,13 +53,11 @@ class Naive:
         self.spent.generated += sum(u.tokens for u in usage.values())
         right = {q.id: a.answer == q.answer for q, a in zip(self.questions, result.attempts, strict=True)}
         latency = {
-            name: (
-                self.cost.prefill_seconds(u.trace) + self.cost.decode_seconds(u.trace.steps, plan.stages[name].skip)
-            )
+            name: (self.cost.prefill_seconds(u.trace) + self.cost.decode_seconds(u.trace.steps, plan.stages[name].skip))
             / n
             for name, u in usage.items()
         }
-        return Trial(plan, n, right, latency, {name: u.tokens / n for name, u in usage.items()})
+        return Trial(plan, n, right, latency, tokens={name: u.tokens / n for name, u in usage.items()})
 
     def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
         """No race."""

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from litestage.engine import Engine
 from litestage.model.sublayers import Decoder
-from litestage.pipeline import Engine, Result
+from litestage.pipeline import Result
 
 
 @dataclass(frozen=True)

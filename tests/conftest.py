@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from litestage.config import ReasoningSettings, TinySettings, three_stages
+from litestage.engine import Engine
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_tokenizer
-from litestage.pipeline import Engine
 from litestage.plan import ExitRule
 from litestage.records import Question, Rationale
 

@@ -10,9 +10,10 @@ import pytest
 
 from litestage import pipeline
 from litestage.config import StageSettings, three_stages
+from litestage.engine import Engine
 from litestage.memory import CUE, GIB, question_tokens, questions_that_fit, ran_out
 from litestage.model.cache import KVCache
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.records import Question
 from litestage.text.stages import render
 

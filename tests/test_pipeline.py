@@ -11,9 +11,10 @@ import torch
 
 from litestage import pipeline
 from litestage.config import ReasoningSettings, StageSettings
+from litestage.engine import Engine, encode
 from litestage.model import prefix
 from litestage.model.decode import Generated, Prompts, Rules, Trace, decode
-from litestage.pipeline import Engine, Result, by_question, encode, run
+from litestage.pipeline import Result, by_question, run
 from litestage.plan import ExitRule, Plan, StagePlan
 from litestage.records import Attempt, Question, StageOutput
 from litestage.seeding import uniforms

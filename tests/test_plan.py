@@ -24,8 +24,16 @@ def test_a_skip_set_is_sorted_and_holds_a_sublayer_once() -> None:
 def test_json_and_back(plan: Plan) -> None:
     data = json.loads(json.dumps(plan.to_json()))
     assert Plan.from_json(data) == plan
-    assert data["stages"]["analyze"] == {"skip": [0, 1, 3, 9], "exit": {"window": 4, "threshold": 0.25}}
-    assert data["stages"]["last"] == {"skip": [], "exit": None}
+    rule = {"window": 4, "threshold": 0.25}
+    assert data["stages"]["analyze"] == {"skip": [0, 1, 3, 9], "exit": rule, "prefill": False}
+    assert data["stages"]["last"] == {"skip": [], "exit": None, "prefill": False}
+
+
+def test_a_plan_from_before_prefill_could_skip_reads_as_one_that_does_not(plan: Plan) -> None:
+    data = plan.to_json()
+    for stage in data["stages"].values():
+        del stage["prefill"]
+    assert Plan.from_json(data) == plan
 
 
 def test_save_and_load(plan: Plan, tmp_path: Path) -> None:
@@ -37,8 +45,8 @@ def test_save_and_load(plan: Plan, tmp_path: Path) -> None:
 def test_the_card_shows_both_units_and_the_exit_rule(plan: Plan, tmp_path: Path) -> None:
     card = (plan.save_pretrained(tmp_path) / "README.md").read_text()
     assert "# Skip plan for small" in card
-    assert "| recall | 2 | 1 | [2, 7] | none |" in card
-    assert "| analyze | 4 | 2 | [0, 1, 3, 9] | mean of 4 below 0.25 |" in card
+    assert "| recall | 2 | 1 | [2, 7] | decode | none |" in card
+    assert "| analyze | 4 | 2 | [0, 1, 3, 9] | decode | mean of 4 below 0.25 |" in card
 
 
 def test_budgets_are_sublayers_and_the_mean_is_full_layers(plan: Plan) -> None:

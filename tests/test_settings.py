@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
-from litestage import config
 from litestage.config import (
     DataSettings,
+    DropoutSettings,
     EvaluateSettings,
     Experiment,
     LoraSettings,
@@ -189,10 +190,7 @@ def test_every_field_is_a_known_key() -> None:
 
 def docstrings(kind: type) -> dict[str, str]:
     """Field -> the text under it, read from the source."""
-    source = Path(config.__file__).read_text()
-    body = re.search(rf"^class {kind.__name__}:\n(.*?)(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
-    assert body is not None
-    found = re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', body[1], re.MULTILINE | re.DOTALL)
+    found = re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', getsource(kind), re.MULTILINE | re.DOTALL)
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
@@ -207,7 +205,7 @@ def test_help_shows_the_text_under_every_field(kind: type) -> None:
     assert [name for name, text in texts.items() if re.sub(r"\s+", "", text).rstrip(".") not in shown] == []
 
 
-@pytest.mark.parametrize("kind", [LoraSettings, StageSettings, ModelSettings, ReasoningSettings])
+@pytest.mark.parametrize("kind", [LoraSettings, DropoutSettings, StageSettings, ModelSettings, ReasoningSettings])
 def test_every_field_has_a_text(kind: type) -> None:
     assert set(docstrings(kind)) == {field.name for field in fields(kind)}
 

@@ -37,10 +37,15 @@ class ExitRule:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The skipped sub-layers of one stage (sorted) and its exit rule (`None`: run to the end)."""
+    """The skipped sub-layers of one stage (sorted) and its exit rule (`None`: run to the end).
+
+    With `prefill` the stage's own part of the prompt is read without them too: what lies behind the beginning that it
+    shares with the prompts of the last stage before it that reads at full depth. (The paper skips in decoding only.)
+    """
 
     skip: tuple[int, ...] = ()
     exit: ExitRule | None = None
+    prefill: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
@@ -80,7 +85,7 @@ class Plan:
 
     def without_exit(self) -> Plan:
         """The same skip sets with early exit switched off."""
-        stages = {name: StagePlan(stage.skip) for name, stage in self.stages.items()}
+        stages = {name: StagePlan(stage.skip, None, stage.prefill) for name, stage in self.stages.items()}
         return Plan(self.model, self.num_sublayers, stages, self.provenance)
 
     def check(self, model: str, num_sublayers: int, stages: Iterable[str]) -> None:
@@ -99,7 +104,7 @@ class Plan:
         for name, stage in self.stages.items():
             rule = stage.exit
             exit_ = None if rule is None else {"window": rule.window, "threshold": rule.threshold}
-            stages[name] = {"skip": list(stage.skip), "exit": exit_}
+            stages[name] = {"skip": list(stage.skip), "exit": exit_, "prefill": stage.prefill}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -117,7 +122,11 @@ class Plan:
                 found = f"{data.get('format')!r} version {data.get('version')!r}"
                 raise ValueError(f"{source}: found format {found}; this reads {FORMAT!r} version {VERSION}")
             stages = {
-                name: StagePlan(tuple(stage["skip"]), ExitRule(**stage["exit"]) if stage["exit"] else None)
+                name: StagePlan(
+                    tuple(stage["skip"]),
+                    ExitRule(**stage["exit"]) if stage["exit"] else None,
+                    bool(stage.get("prefill", False)),
+                )
                 for name, stage in data["stages"].items()
             }
             return cls(data["model"], data["num_sublayers"], stages, data.get("provenance", {}))
@@ -149,16 +158,19 @@ class Plan:
         for name, stage in self.stages.items():
             rule = stage.exit
             exit_ = f"mean of {rule.window} below {rule.threshold}" if rule else "none"
-            rows.append(f"| {name} | {len(stage.skip)} | {len(stage.skip) / 2:g} | {list(stage.skip)} | {exit_} |")
+            when = "prefill and decode" if stage.prefill else "decode"
+            rows.append(
+                f"| {name} | {len(stage.skip)} | {len(stage.skip) / 2:g} | {list(stage.skip)} | {when} | {exit_} |"
+            )
         return "\n".join(
             [
                 f"# Skip plan for {self.model}",
                 "",
                 f"{self.num_sublayers} sub-layers: block j holds 2j (attention) and 2j + 1 (feed-forward). "
-                "Skipped while decoding; every prompt is prefilled at full depth.",
+                "Skipped while decoding; prompts are prefilled at full depth where the table does not say otherwise.",
                 "",
-                "| stage | skipped sub-layers | in full layers | which | early exit |",
-                "| --- | ---: | ---: | --- | --- |",
+                "| stage | skipped sub-layers | in full layers | which | while | early exit |",
+                "| --- | ---: | ---: | --- | --- | --- |",
                 *rows,
                 "",
             ]

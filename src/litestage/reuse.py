@@ -39,12 +39,12 @@ class Reuse:
             self.held.clear()
             self._questions = names
 
-    def get(self, stage: StageSettings, plan: StagePlan, prompt: str) -> Generated | None:
-        """The output of a stage's prompt under the stage's part of a plan, if it is known."""
-        found = self.outputs.get(key(stage, plan, prompt))
+    def get(self, stage: StageSettings, plan: StagePlan, prompt: str, own: int = 0) -> Generated | None:
+        """The output of a stage's prompt under the stage's part of a plan, if it is known (see `key`)."""
+        found = self.outputs.get(key(stage, plan, prompt, own))
         if found is not None or plan.exit is None:
             return found
-        whole = self.outputs.get(key(stage, replace(plan, exit=None), prompt))
+        whole = self.outputs.get(key(stage, replace(plan, exit=None), prompt, own))
         if whole is None or len(whole.confidences) != len(whole.tokens):
             return None
         end = first_exit(whole.confidences, plan.exit)
@@ -52,9 +52,9 @@ class Reuse:
             return whole
         return Generated(whole.tokens[:end], "confidence", whole.confidences[:end])
 
-    def put(self, stage: StageSettings, plan: StagePlan, prompt: str, output: Generated) -> None:
+    def put(self, stage: StageSettings, plan: StagePlan, prompt: str, output: Generated, own: int = 0) -> None:
         """Remember an output."""
-        name = key(stage, plan, prompt)
+        name = key(stage, plan, prompt, own)
         self.outputs[name] = self.fresh[name] = output
 
     def drain(self) -> dict[str, Generated]:
@@ -63,7 +63,10 @@ class Reuse:
         return fresh
 
 
-def key(stage: StageSettings, plan: StagePlan, prompt: str) -> str:
-    """Name of an output: what it depends on besides the model, hashed."""
-    content = repr((stage.name, stage.max_new_tokens, plan, prompt))
+def key(stage: StageSettings, plan: StagePlan, prompt: str, own: int = 0) -> str:
+    """Name of an output: what it depends on besides the model, hashed.
+
+    `own` is where the stage's own part of the prompt begins, in tokens, if the plan skips in prefill.
+    """
+    content = repr((stage.name, stage.max_new_tokens, plan, prompt, own if plan.prefill else 0))
     return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()

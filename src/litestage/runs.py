@@ -15,11 +15,11 @@ from lightning.fabric import Fabric
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from litestage.config import Experiment
+from litestage.engine import Engine
 from litestage.model.glue import EAGER, compiled
 from litestage.model.load import attach_lora, load_base, load_trained
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_llama, tiny_tokenizer
-from litestage.pipeline import Engine
 from litestage.settings import Given
 from litestage.text.benchmarks import Splits
 from litestage.text.stages import examples

@@ -14,13 +14,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from litestage.config import LoraSettings
+from litestage.engine import Engine
 from litestage.lit import callbacks
 from litestage.lit.callbacks import SAMPLE_COLUMNS, ExportModel, SampleTable, SubLayerImportance, sample_rows
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.tune import FineTune
 from litestage.model.load import attach_lora, load_trained
 from litestage.model.sublayers import Decoder
-from litestage.pipeline import Engine
 from litestage.records import Attempt, Question, StageOutput
 from litestage.report.schema import read
 from litestage.search.ranking import measure_importance

@@ -13,12 +13,13 @@ import lightning as L
 import pytest
 
 from litestage.config import EvaluateSettings
+from litestage.engine import Engine
 from litestage.lit import evaluation
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
 from litestage.lit.tune import FineTune
 from litestage.metrics import score, tokens_per_question
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import ExitRule, Plan, StagePlan
 
 MakeTrainer = Callable[..., L.Trainer]

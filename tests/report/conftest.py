@@ -57,6 +57,7 @@ def results() -> dict[str, Any]:
             "repeats": 3,
             "questions": 64,
             "batch_size": 16,
+            "processes": 1,
             "control": "full depth (control)",
             "note": "paired",
         },
@@ -86,7 +87,7 @@ def plan() -> dict[str, Any]:
         "model": "tiny",
         "num_sublayers": SUBLAYERS,
         "stages": {
-            "recall": {"skip": [2, 5, 9, 15], "exit": {"window": 5, "threshold": 0.5}},
+            "recall": {"skip": [2, 5, 9, 15], "exit": {"window": 5, "threshold": 0.5}, "prefill": True},
             "analyze": {"skip": [2, 5], "exit": None},
             "summarize": {"skip": [], "exit": None},
         },
@@ -116,33 +117,42 @@ def importance() -> dict[str, Any]:
     }
 
 
+def _trial(stage: str, step: int, loss: float, latency: float, others: dict[str, int]) -> dict[str, Any]:
+    """Budget `2 * step`: those of step 3 and 4 were given up, so their accuracy is only a bound."""
+    stopped = {3: "accuracy", 4: "latency"}.get(step, "")
+    return {
+        "stage": stage,
+        "budget": 2 * step,
+        "exit": None,
+        "prefill": False,
+        "budgets": {**others, stage: 2 * step},
+        "accuracy": 0.66 - loss,
+        "latency": None if stopped else latency - 0.02 * step,
+        "tokens": {} if stopped else {"recall": 12.5, "analyze": 61.25, "summarize": 8.0},
+        "answered": 8 * (6 - step) if stopped else 200,
+        "stopped": stopped,
+        "feasible": step < 2,
+        "chosen": step == 1,
+    }
+
+
 @pytest.fixture
 def profile() -> dict[str, Any]:
-    """Three stages, five budgets each; two of five are feasible and budget 2 is chosen."""
+    """Three stages, five budgets each: two are feasible and budget 2 is chosen; one misses the target, two were given
+    up. Summarize was also tried with an exit, and with skipping in prefill."""
     trials = []
     chosen = dict.fromkeys(STAGES, 0)
     latency = 0.42
     for place, stage in enumerate(("analyze", "recall", "summarize")):
-        for step, loss in enumerate((0.0, 0.004, 0.03, 0.11, 0.3)):
-            budgets = {**chosen, stage: 2 * step}
-            trials.append(
-                {
-                    "stage": stage,
-                    "budget": 2 * step,
-                    "budgets": budgets,
-                    "accuracy": 0.66 - loss - 0.002 * place,
-                    "latency": latency - 0.02 * step + (0.09 if step == 4 else 0.0),
-                    "measured_seconds": None if step % 2 else 13.5,
-                    "tokens": {"recall": 12.5, "analyze": 61.25, "summarize": 8.0},
-                    "feasible": step < 2,
-                    "chosen": step == 1,
-                }
-            )
+        for step, loss in enumerate((0.0, 0.004, 0.03, 0.02, 0.0)):
+            trials.append(_trial(stage, step, loss + 0.002 * place, latency, chosen))
         chosen[stage] = 2
         latency -= 0.02
+    missed = {**trials[-4], "accuracy": 0.61, "feasible": False, "chosen": False}
+    trials[-3:-3] = [{**missed, "exit": 0.35}, {**missed, "prefill": True}]
     return {
         "format": "litestage-search",
-        "version": 1,
+        "version": 2,
         "target": 0.65,
         "full_depth": {
             "accuracy": 0.66,
@@ -159,4 +169,11 @@ def profile() -> dict[str, Any]:
         "exit_kept": True,
         "trials": trials,
         "cost_model": {"ms_per_sublayer": 0.12},
+        "spent": {"prefill": 90210, "generated": 43210},
+        "confidence": {
+            "accuracy_change": {"value": -0.005, "low": -0.02, "high": 0.01},
+            "speedup": {"value": 1.27, "low": 1.24, "high": 1.31},
+            "level": 0.95,
+            "n": 200,
+        },
     }

@@ -105,6 +105,10 @@ def test_budgets_that_are_all_zero_still_make_a_figure() -> None:
     assert "0" in [text.get_text() for text in axes.texts]
 
 
+def _points(figure: Figure, place: int) -> dict[str, Line2D]:
+    return {str(line.get_label()): line for line in figure.axes[place].lines}
+
+
 def test_search_curves_target_and_choice(profile: Document) -> None:
     figure = figures.search_figure(profile)
     assert len(figure.axes) == 6
@@ -112,19 +116,48 @@ def test_search_curves_target_and_choice(profile: Document) -> None:
     assert above.get_title() == "1. analyze"
     curve, latency = above.lines[0], below.lines[0]
     trials = [trial for trial in profile["trials"] if trial["stage"] == "analyze"]
-    assert _x(curve) == [0, 2, 4, 6, 8]
-    assert _y(curve) == [100 * trial["accuracy"] for trial in trials]
-    assert _y(latency) == [trial["latency"] for trial in trials]
-    found = {str(line.get_label()): line for line in above.lines}
+    assert _x(curve) == _x(latency) == [0, 2, 4]
+    assert _y(curve) == [100 * trial["accuracy"] for trial in trials[:3]]
+    assert _y(latency) == [trial["latency"] for trial in trials[:3]]
+    found = _points(figure, 0)
     assert _x(found["chosen"]) == [2]
-    assert _x(found["below the target"]) == [4, 6, 8]
+    assert _x(found["below the target"]) == [4]
     assert _x(found["feasible"]) == [0, 2]
     assert _y(found["accuracy target"]) == [65.0, 65.0]
     assert below.get_xlabel() == "budget (skipped sub-layers)"
     assert "s / question" in below.get_ylabel()
     assert "%" in above.get_ylabel()
     assert "n = 200" in figure.get_suptitle()
-    assert set(_legend(figure)) == {"feasible", "below the target", "chosen", "accuracy target", "full depth"}
+    groups = {"feasible", "below the target", "given up (at most)", "chosen"}
+    assert set(_legend(figure)) == groups | {"accuracy target", "full depth"}
+
+
+def test_search_marks_what_was_given_up_at_its_bound_and_without_a_latency(profile: Document) -> None:
+    figure = figures.search_figure(profile)
+    above, below = _points(figure, 0), _points(figure, 3)
+    gone = above["given up (at most)"]
+    assert (_x(gone), _y(gone)) == ([6, 8], [64.0, 66.0])
+    assert gone.get_marker() not in {above[label].get_marker() for label in ("feasible", "below the target", "chosen")}
+    assert "given up (at most)" not in below
+    assert max(x for line in below.values() for x in _x(line)) == 4
+
+
+@pytest.mark.parametrize("special", ["exit", "prefill"])
+def test_search_shows_exits_and_skipping_in_prefill_only_if_chosen(profile: Document, special: str) -> None:
+    trial = next(trial for trial in profile["trials"] if trial[special])
+    assert 61.0 not in _y(figures.search_figure(profile).axes[2].lines[0])
+    plain = next(t for t in profile["trials"] if t["stage"] == trial["stage"] and t["chosen"])
+    plain["chosen"], trial["chosen"] = False, True
+    assert _y(_points(figures.search_figure(profile), 2)["chosen"]) == [61.0]
+
+
+def test_search_draws_also_when_all_but_budget_0_was_given_up(profile: Document, tmp_path: Path) -> None:
+    gone = {"latency": None, "tokens": {}, "answered": 8, "stopped": "chance", "feasible": False, "chosen": False}
+    for trial in profile["trials"]:
+        trial |= {"chosen": True} if trial["budget"] == 0 else gone
+    figure = figures.search_figure(profile)
+    assert [_x(figure.axes[3 + column].lines[0]) for column in range(3)] == [[0]] * 3
+    assert figures.draw_search(profile, tmp_path / "a.png").is_file()
 
 
 @pytest.mark.parametrize(

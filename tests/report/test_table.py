@@ -46,17 +46,35 @@ def test_no_control_no_remark_and_brackets_survive(results: dict[str, Any]) -> N
     assert "[bold]model[/bold]" in text
 
 
+def _search_rows(profile: dict[str, Any]) -> list[list[str]]:
+    lines = (line.split() for line in _lines(search_table(profile)))
+    return [line for line in lines if line and line[0] in ("recall", "analyze", "summarize")]
+
+
 def test_search_rows_by_stage_in_order_with_one_choice_each(profile: dict[str, Any]) -> None:
     profile["trials"].reverse()
-    lines = _lines(search_table(profile))
-    rows = [line.split() for line in lines if line.strip().startswith(("recall", "analyze", "summarize"))]
-    assert [row[0] for row in rows] == ["summarize"] * 5 + ["recall"] * 5 + ["analyze"] * 5
-    assert [int(row[1]) for row in rows[:5]] == [0, 2, 4, 6, 8]
+    lines, rows = _lines(search_table(profile)), _search_rows(profile)
+    assert [row[0] for row in rows] == ["summarize"] * 7 + ["recall"] * 5 + ["analyze"] * 5
+    assert [int(row[1]) for row in rows[:7]] == [8, 6, 4, 2, 2, 2, 0]
     assert [row[1] for row in rows if row[-1] == "chosen"] == ["2", "2", "2"]
-    assert rows[-4] == ["analyze", "2", "1", "65.6", "0.4", "yes", "<-", "chosen"]
-    assert rows[-1] == ["analyze", "8", "4", "36.0", "0.43", "no"]
+    assert rows[-2] == ["analyze", "2", "1", "65.6", "0.4", "yes", "<-", "chosen"]
+    assert rows[-3] == ["analyze", "4", "2", "63.0", "0.38", "no"]
     assert "target accuracy 65.0 %" in lines[0]
     assert any("66.0 %, 0.42 s / question; n = 200" in line for line in lines)
+
+
+def test_a_search_row_that_was_given_up_shows_a_bound_and_no_latency(profile: dict[str, Any]) -> None:
+    analyze = [row for row in _search_rows(profile) if row[0] == "analyze"]
+    assert analyze[3] == ["analyze", "6", "3", "at", "most", "64.0", "left", "after", "24", "no"]
+    assert analyze[4] == ["analyze", "8", "4", "at", "most", "66.0", "left", "after", "16", "no"]
+    assert [row for row in analyze[:3] if {"most", "left"} & {*row}] == []
+
+
+def test_search_rows_name_their_exit_and_skipping_in_prefill(profile: dict[str, Any]) -> None:
+    rows = [row for row in _search_rows(profile) if row[0] == "summarize"]
+    assert rows[2] == ["summarize", "2", "1", "0.35", "61.0", "0.36", "no"]
+    assert rows[3] == ["summarize", "2", "+prefill", "1", "61.0", "0.36", "no"]
+    assert any("exit" in line for line in _lines(search_table(profile)))
 
 
 @pytest.mark.parametrize(("values", "text"), [([5, 5], "5"), ([5, 3, 4], "3 to 5")])

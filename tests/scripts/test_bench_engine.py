@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from litestage.pipeline import Engine, run
+from litestage.engine import Engine
+from litestage.pipeline import run
 from litestage.records import Question
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

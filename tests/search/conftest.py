@@ -2,12 +2,67 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from zlib import crc32
 
 import pytest
 import torch
+
+from litestage import pipeline
+from litestage.config import ReasoningSettings, three_stages
+from litestage.engine import Engine
+from litestage.model.sublayers import Decoder
+from litestage.model.tiny import tiny_tokenizer
+from litestage.pipeline import run
+from litestage.plan import Plan, StagePlan
+from litestage.records import Question
+from litestage.reuse import Reuse
+from litestage.search.cost import CostModel
 
 
 @pytest.fixture
 def model(make: Callable[..., torch.nn.Module]) -> torch.nn.Module:
     return make("llama")
+
+
+@pytest.fixture
+def cost() -> CostModel:
+    """A step takes as many seconds as it has rows: what a plan takes at least is nearly what it takes."""
+    return CostModel(6, [1, 40], [(1.0, 0.5, 0.25), (40.0, 20.0, 10.0)], (0.1, 4e-4, 1e-4, 1e-4), {})
+
+
+@pytest.fixture
+def made_up(
+    make: Callable[..., torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Engine, list[Question]]]:
+    """`made_up(seed)`: a random model and questions it is often right about, as are some plans that skip.
+
+    Noise names no option, so what it is made of does. The model's favourite token ends an output, so lengths differ.
+    """
+    monkeypatch.setattr(pipeline, "parse", lambda text, _, labels: sorted(labels)[crc32(text.encode()) % len(labels)])
+
+    def build(seed: int, count: int = 12, batch: int = 6) -> tuple[Engine, list[Question]]:
+        draw = random.Random(seed)
+        asked = []
+        for i in range(count):
+            options = dict(zip("ABC"[: 2 + i % 2], ("a nail", "a log", "a sock"), strict=False))
+            asked.append(Question(f"q{i}", f"{i}: which of these floats?" + " Look." * (i % 3), options))
+        stages = three_stages()
+        for stage in stages:
+            stage.max_new_tokens = 6
+        settings = ReasoningSettings(stages=stages, batch_size=batch)
+        tokenizer = tiny_tokenizer([q.text for q in asked], 300)
+        engine = Engine(Decoder(make("llama", seed)), tokenizer, settings, "random")
+        reuse = Reuse()
+        run(engine, asked, engine.full_depth(), reuse=reuse)
+        said = Counter(t for o in reuse.outputs.values() for t in o.tokens[1:] if t < len(tokenizer))
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(said.most_common(1)[0][0])
+        skips = [(), (draw.randrange(6),), tuple(draw.sample(range(6), 2))]
+        plans = [Plan(engine.name, 6, dict.fromkeys(engine.stage_names, StagePlan(skip))) for skip in skips]
+        answers = [[a.answer for a in run(engine, asked, plan).attempts] for plan in plans]
+        return engine, [replace(q, answer=draw.choice([answers[0], *answers])[i]) for i, q in enumerate(asked)]
+
+    return build

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from litestage.engine import Engine
 from litestage.model.decode import Rules, Trace
 from litestage.model.sublayers import Decoder
-from litestage.pipeline import Engine
 from litestage.search import cost
 from litestage.search.cost import CostModel, calibrate, row_grid
 

@@ -1,35 +1,31 @@
-"""Trials: what a plan scores and costs, and that no plan is run twice."""
+"""Trials: what a plan scores and costs, that nothing is made twice, and in which order questions are asked."""
 
 from __future__ import annotations
 
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from litestage import pipeline
+from litestage import sharing
+from litestage.engine import Engine
 from litestage.metrics import score, tokens_per_question
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import ExitRule, Plan, StagePlan
 from litestage.records import Question
 from litestage.search import objective as module
 from litestage.search.cost import CostModel
-from litestage.search.objective import Objective
+from litestage.search.journal import Journal
+from litestage.search.objective import Objective, Trial
 
-COST = CostModel(6, [1, 20], [(1.0, 0.5, 0.25), (20.0, 10.0, 5.0)], (10.0, 0.5), {})
-
-
-@pytest.fixture
-def plans_run(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """The plans that really ran."""
-    seen: list[Plan] = []
-
-    def spy(engine: Engine, questions: Any, plan: Plan, **rest: Any) -> Any:
-        seen.append(plan)
-        return run(engine, questions, plan, **rest)
-
-    monkeypatch.setattr(module, "run", spy)
-    return seen
+MakeUp = Callable[..., tuple[Engine, list[Question]]]
+SKIPS = ((0, 3), (2, 4, 5), (1,))
 
 
 def plan(engine: Engine, *skips: tuple[int, ...], rule: ExitRule | None = None) -> Plan:
@@ -37,62 +33,260 @@ def plan(engine: Engine, *skips: tuple[int, ...], rule: ExitRule | None = None) 
     return Plan(engine.name, engine.decoder.num_sublayers, stages)
 
 
-def test_a_plan_is_never_run_twice(engine: Engine, questions: list[Question], plans_run: list[Plan]) -> None:
-    objective = Objective(engine, questions, COST)
-    first = objective(plan(engine, (0, 3), (), (1,)))
-    again = objective(plan(engine, (3, 0), (), (1,)))  # the same sets in another order
-    assert again is first
-    assert len(plans_run) == 1
-    objective(plan(engine, (0, 3), (1,), ()))
-    objective(plan(engine, (0, 3), (), (1,), rule=ExitRule()))
-    assert len(plans_run) == 3
+def plans(engine: Engine) -> list[Plan]:
+    """Full depth, skipping, and the same with early exit: its outputs are beginnings of those before."""
+    return [engine.full_depth(), plan(engine, *SKIPS), plan(engine, *SKIPS, rule=ExitRule(2, 0.15))]
 
 
-def test_provenance_makes_no_new_plan(engine: Engine, questions: list[Question], plans_run: list[Plan]) -> None:
-    objective = Objective(engine, questions, COST)
-    objective(engine.full_depth())
-    objective(replace(engine.full_depth(), provenance={"seed": 1}))
-    assert len(plans_run) == 1
-
-
-def test_accuracy_and_tokens_are_those_of_the_pipeline(
-    engine: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Noise names no option, so its length does.
-    monkeypatch.setattr(pipeline, "parse", lambda text, _, labels: sorted(labels)[len(text) % len(labels)])
-    wanted = plan(engine, (0,), (2, 3), (5,))
-    result = run(engine, questions, wanted)
-    answered = [attempt.answer for attempt in result.attempts]
-    golds = ["A" if answered[0] == "B" else "B", *answered[1:]]  # all right but the first
-    asked = [replace(q, answer=gold) for q, gold in zip(questions, golds, strict=True)]
-    trial = Objective(engine, asked, None)(wanted)
-    assert trial.accuracy == score(asked, result.attempts).accuracy == 0.8
-    assert trial.n == len(asked)
-    assert trial.tokens == tokens_per_question(result.attempts, engine.stage_names)
-    assert trial.plan == wanted
-
-
-def test_cost_latency_is_counted_work(engine: Engine, questions: list[Question]) -> None:
-    wanted = plan(engine, (0, 3), (), (1,))
+def seconds_of(engine: Engine, questions: Sequence[Question], wanted: Plan, cost: CostModel) -> dict[str, float]:
+    """Stage -> seconds of the work that the pipeline itself counts."""
     usage = run(engine, questions, wanted).usage
-    trial = Objective(engine, questions, COST)(wanted)
-    for name, used in usage.items():
-        skip = wanted.stages[name].skip
-        seconds = COST.prefill_seconds(used.trace) + COST.decode_seconds(used.trace.steps, skip)
-        assert trial.latency[name] == seconds / len(questions)
-    assert trial.seconds == sum(trial.latency.values())
-    assert trial.latency == Objective(engine, questions, COST)(wanted).latency  # no clock in it
-    assert set(trial.measured) == set(trial.latency)
-    assert trial.measured != trial.latency
+    return {
+        name: cost.prefill_seconds(used.trace) + cost.decode_seconds(used.trace.steps, wanted.stages[name].skip)
+        for name, used in usage.items()
+    }
 
 
-def test_without_a_cost_model_the_clock_counts(engine: Engine, questions: list[Question]) -> None:
-    trial = Objective(engine, questions, None)(engine.full_depth())
-    assert trial.latency == trial.measured
-    assert trial.seconds > 0
+def test_a_search_without_questions_is_refused(engine: Engine, cost: CostModel) -> None:
+    with pytest.raises(ValueError, match="at least one validation question"):
+        Objective(engine, [], cost)
 
 
-def test_progress_is_told_of_all_questions(engine: Engine, questions: list[Question]) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_a_trial_says_what_the_pipeline_says(made_up: MakeUp, cost: CostModel, seed: int) -> None:
+    engine, questions = made_up(seed)
+    objective = Objective(engine, questions, cost)
+    accuracies = set()
+    for wanted in plans(engine):
+        result, trial = run(engine, questions, wanted), objective.trial(wanted)
+        assert (trial.plan, trial.n, trial.stopped) == (wanted, len(questions), "")
+        assert list(trial.attempts) == result.attempts
+        assert trial.accuracy == score(questions, result.attempts).accuracy
+        assert trial.tokens == pytest.approx(tokens_per_question(result.attempts, engine.stage_names))
+        accuracies.add(trial.accuracy)
+    assert len(accuracies) > 1
+    assert {o.stop for a in result.attempts for o in a.outputs} >= {"eos", "confidence"}
+
+
+def test_an_answer_that_names_no_option_is_wrong_even_where_none_is_known(
+    engine: Engine, questions: list[Question], cost: CostModel
+) -> None:
+    asked = [replace(q, answer=None) for q in questions]
+    trial = Objective(engine, asked, cost).trial(engine.full_depth())
+    assert all(attempt.answer is None for attempt in trial.attempts)
+    assert trial.accuracy == 0
+
+
+@pytest.mark.parametrize(("together", "rows"), [(1, 128), (5, 3), (16, 128), (16, 5)])
+def test_latency_is_the_cost_of_the_work_that_a_run_counts(
+    made_up: MakeUp, cost: CostModel, together: int, rows: int
+) -> None:
+    engine, questions = made_up(1)
+    engine = replace(engine, reasoning=replace(engine.reasoning, batch_size=together, rows=rows))
+    objective = Objective(engine, questions, cost)
+    for wanted in plans(engine):
+        trial = objective.trial(wanted)
+        want = {name: s / len(questions) for name, s in seconds_of(engine, questions, wanted, cost).items()}
+        assert trial.latency == pytest.approx(want, rel=1e-12)
+        assert trial.seconds == sum(trial.latency.values())
+
+
+def test_seconds_of_single_questions_add_up(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(2, batch=5)
+    for wanted in plans(engine):
+        trial = Objective(engine, questions, cost).trial(wanted)
+        assert len(trial.each) == trial.n == 12
+        assert sum(trial.each) / trial.n == pytest.approx(trial.seconds)
+        assert len(set(trial.each)) > 5
+
+
+def test_a_question_that_is_answered_alone_takes_its_own_seconds(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(2, count=6, batch=1)
+    wanted = plan(engine, *SKIPS)
+    trial = Objective(engine, questions, cost).trial(wanted)
+    alone = [sum(seconds_of(engine, [question], wanted, cost).values()) for question in questions]
+    assert list(trial.each) == pytest.approx(alone)
+
+
+def test_a_plan_tried_twice_makes_nothing_the_second_time(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
+    objective = Objective(engine, questions, cost)
+    first = objective.trial(plan(engine, *SKIPS))
+    spent = vars(objective.spent).copy()
+    assert prod(spent.values()) > 0
+    backwards = plan(engine, *(skip[::-1] for skip in SKIPS))  # the same sets in another order
+    assert objective.trial(backwards) == first
+    assert objective.trial(replace(backwards, provenance={"seed": 1})).right == first.right
+    assert objective.race([backwards, backwards], 1, float("inf"))[1] == first
+    assert vars(objective.spent) == spent
+
+
+def test_only_the_stages_that_change_are_made_anew(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
+    objective = Objective(engine, questions, cost)
+    objective.trial(plan(engine, (0,), (), ()))
+    before = objective.spent.generated
+    trial = objective.trial(plan(engine, (0,), (), (1, 2)))
+    assert objective.spent.generated - before == round(trial.tokens["summarize"] * trial.n)
+
+
+def test_what_was_spent_is_what_the_pipeline_counts(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
+    wanted = plan(engine, *SKIPS)
+    objective = Objective(engine, questions, cost)
+    objective.trial(wanted)
+    usage = run(engine, questions, wanted).usage.values()
+    assert objective.spent.prefill == sum(used.trace.prefill_tokens for used in usage)
+    assert objective.spent.generated == sum(used.tokens for used in usage)
+
+
+def test_progress_is_told_of_all_answers(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
     told: list[int] = []
-    Objective(engine, questions, COST, told.append)(engine.full_depth())
-    assert sum(told) == len(questions)
+    objective = Objective(engine, questions, cost, progress=told.append)
+    objective.trial(engine.full_depth())
+    assert sum(told) == 12
+    objective.race([plan(engine, *SKIPS)] * 2, 1, float("inf"))
+    assert sum(told) == 36
+
+
+def test_the_journal_holds_outputs_and_trials(made_up: MakeUp, cost: CostModel, tmp_path: Path) -> None:
+    engine, questions = made_up(0)
+    path = tmp_path / "search.jsonl"
+    objective = Objective(engine, questions, cost, journal=Journal(path, {}))
+    trial = objective.trial(plan(engine, *SKIPS))
+    back = Journal(path, {})
+    assert back.outputs == objective.reuse.outputs
+    assert back.trials == [json.loads(json.dumps(trial.summary()))]
+    resumed = Objective(engine, questions, cost, journal=back)
+    assert resumed.trial(plan(engine, *SKIPS)) == trial
+    assert vars(resumed.spent) == {"prefill": 0, "generated": 0}
+
+
+def test_a_trial_in_plain_values(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
+    trial = Objective(engine, questions, cost).trial(plan(engine, *SKIPS, rule=ExitRule(2, 0.15)))
+    summary = trial.summary()
+    assert summary["stages"] == trial.plan.to_json()["stages"]
+    assert (summary["answered"], summary["n"], summary["stopped"]) == (12, 12, "")
+    assert (summary["accuracy"], summary["latency"]) == (trial.accuracy, trial.latency)
+    gone = Trial(trial.plan, 10, {"q0": True, "q1": False}, stopped="latency")
+    assert (gone.accuracy, gone.seconds, gone.reaches(0)) == (0.9, float("inf"), False)
+
+
+class Asked(Objective):
+    """Remembers which questions were asked in which order."""
+
+    def _answers(self, plan: Plan, chunk: Sequence[Question]) -> Any:
+        self.__dict__.setdefault("asked", []).extend(q.id for q in chunk)
+        return super()._answers(plan, chunk)
+
+
+def asked_in(objective: Objective, wanted: Plan) -> list[str]:
+    """The order in which a race asks a plan that never leaves."""
+    objective.__dict__["asked"] = []
+    objective.race([wanted], 1, float("inf"))
+    return objective.__dict__["asked"]
+
+
+def test_a_race_asks_what_the_base_gets_wrong_then_what_it_is_least_sure_of(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(3)
+    objective = Asked(engine, questions, cost)
+    full = objective.trial(engine.full_depth())
+    objective.rank_questions(full)
+    order = asked_in(objective, engine.full_depth())
+    wrong = [id_ for id_, right in full.right.items() if not right]
+    assert order[: len(wrong)] == wrong
+    assert 0 < len(wrong) < len(order) - 2
+    least = {
+        attempt.question_id: min(
+            confidence
+            for output in attempt.outputs
+            for stage in engine.reasoning.stages
+            if stage.name == output.stage
+            for confidence in objective.reuse.get(stage, StagePlan(), output.prompt).confidences  # type: ignore[union-attr]
+        )
+        for attempt in full.attempts
+    }
+    assert order[len(wrong) :] == sorted(set(order) - set(wrong), key=lambda id_: least[id_])
+
+
+def test_a_race_asks_soon_what_other_plans_got_wrong(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(3)
+    objective = Asked(engine, questions, cost)
+    full = objective.trial(engine.full_depth())
+    lost = Counter[str]()
+    for wanted in (plan(engine, *SKIPS), plan(engine, (1,), (2,), (0,)), plan(engine, (4,), (4,), (4,))):
+        lost.update(id_ for id_, right in objective.trial(wanted).right.items() if not right)
+    objective.rank_questions(full)
+    rest = [id_ for id_ in asked_in(objective, engine.full_depth()) if full.right[id_]]
+    assert [lost[id_] for id_ in rest] == sorted((lost[id_] for id_ in rest), reverse=True)
+    assert len({lost[id_] for id_ in rest}) > 2
+
+
+def test_a_statistical_race_shuffles_what_the_base_gets_right(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(3)
+    orders = []
+    for seed in (0, 0, 1):
+        objective = Asked(engine, questions, cost, "statistical", seed=seed)
+        full = objective.trial(engine.full_depth())
+        objective.rank_questions(full)
+        orders.append(asked_in(objective, engine.full_depth()))
+    wrong = [id_ for id_, right in full.right.items() if not right]
+    assert all(order[: len(wrong)] == wrong for order in orders)
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) == sorted(full.right)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_window_quantile_is_over_all_windows_of_a_stage(made_up: MakeUp, cost: CostModel, share: float) -> None:
+    engine, questions = made_up(0)
+    objective = Objective(engine, questions, cost)
+    full = objective.trial(engine.full_depth())
+    objective.trial(plan(engine, *SKIPS))  # not of full depth: does not count
+    stage = engine.reasoning.stages[1]
+    means = []
+    for output in (o for a in full.attempts for o in a.outputs if o.stage == stage.name):
+        sure = objective.reuse.get(stage, StagePlan(), output.prompt).confidences  # type: ignore[union-attr]
+        means += [sum(sure[end - 3 : end]) / 3 for end in range(3, len(sure) + 1)]
+    threshold = objective.window_quantile(full, stage.name, 3, share)
+    below = sum(mean < threshold for mean in means) / len(means)
+    assert min(means) <= threshold <= max(means)
+    assert below == pytest.approx(share, abs=1.5 / len(means))
+    assert objective.window_quantile(full, stage.name, stage.max_new_tokens + 1, share) == 0.0
+
+
+def test_two_processes_try_plans_as_one_does(made_up: MakeUp, cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads stand for the processes."""
+    engine, questions = made_up(3, count=11)
+    tried = [plan(engine, *SKIPS), plan(engine, (1,), (2,), (0,))]
+    me, both, held = threading.local(), threading.Barrier(2), [None, None]
+
+    def gather(mine: Any) -> list[Any]:
+        both.wait()
+        held[me.rank] = mine
+        both.wait()
+        return list(held)
+
+    def work(rank: int, out: dict[int, Any]) -> None:
+        me.rank = rank
+        objective = Objective(engine, questions, cost)
+        full = objective.trial(engine.full_depth())
+        objective.rank_questions(full)
+        out[rank] = full, objective.race(tried, 8, full.seconds), objective.spent, objective.reuse.outputs
+
+    monkeypatch.setattr(module, "FIRST", 3)
+    alone: dict[int, Any] = {}
+    work(0, alone)
+    monkeypatch.setattr(sharing, "processes", lambda: 2)
+    monkeypatch.setattr(sharing, "rank", lambda: me.rank)
+    monkeypatch.setattr(sharing, "gather", gather)
+    out: dict[int, Any] = {}
+    threads = [threading.Thread(target=work, args=(rank, out), daemon=True) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert out[0] == out[1]
+    assert out[0][:2] == alone[0][:2]
+    assert out[0][2].generated == alone[0][2].generated

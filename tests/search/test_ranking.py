@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from litestage.engine import Engine
 from litestage.model.importance import prompt_similarity
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Question
 from litestage.search import ranking

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from litestage.pipeline import Engine, run
+from litestage.engine import Engine
+from litestage.pipeline import run
 from litestage.plan import ExitRule, Plan, StagePlan
 from litestage.records import Question
 from litestage.search.replay import replay, totals
@@ -22,14 +23,14 @@ def test_replayed_work_is_the_work_done(
     engine = replace(engine, reasoning=settings)
     plan = Plan(engine.name, 6, {name: StagePlan(skip, ExitRule(2, 0.4)) for name in engine.stage_names})
     result = run(engine, questions, plan)
-    replayed = totals(replay(engine, result.attempts, together))
+    replayed = totals(replay(engine, result.attempts, plan, together))
     assert replayed == {name: usage.trace for name, usage in result.usage.items()}
     assert any(trace.steps for trace in replayed.values())
 
 
 def test_shares_add_up_and_longer_outputs_take_more(engine: Engine, questions: list[Question]) -> None:
     attempts = run(engine, questions, engine.full_depth()).attempts
-    (batch,) = replay(engine, attempts, len(questions))
+    (batch,) = replay(engine, attempts, engine.full_depth(), len(questions))
     for name, work in batch.items():
         assert sum(work.prefill_share) == pytest.approx(1.0)
         assert sum(work.decode_share) == pytest.approx(1.0)
@@ -41,6 +42,6 @@ def test_no_room_costs_nothing(engine: Engine, questions: list[Question]) -> Non
     attempt = run(engine, questions[:1], engine.full_depth()).attempts[0]
     last = replace(attempt.outputs[-1], tokens=0, stop="no room")
     cut = replace(attempt, outputs=(*attempt.outputs[:-1], last))
-    (batch,) = replay(engine, [cut], 1)
+    (batch,) = replay(engine, [cut], engine.full_depth(), 1)
     assert batch["summarize"].trace.prefill_tokens == 0
     assert not batch["summarize"].trace.steps

@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 from litestage.cli.common import command
+from litestage.engine import Engine
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
 from litestage.model.importance import Importance
-from litestage.pipeline import Engine
 from litestage.plan import Plan
 from litestage.report.environment import environment
 from litestage.report.figures import draw_all

@@ -14,9 +14,9 @@ from rich.progress import Progress
 
 from litestage import sharing
 from litestage.cli.common import command, console, progress
+from litestage.engine import Engine
 from litestage.lit import tracking
 from litestage.model.importance import Importance
-from litestage.pipeline import Engine
 from litestage.plan import Plan
 from litestage.records import Question
 from litestage.report.environment import environment
@@ -85,7 +85,7 @@ def search(given: Given) -> dict[str, Any]:
         if first:
             plan.save_pretrained(folder / "plan")
             (folder / "search.json").write_text(json.dumps(document, indent=1) + "\n")
-            columns = ["stage", "budget", "exit", "accuracy", "latency", "stopped", "feasible", "chosen"]
+            columns = ["stage", "budget", "exit", "prefill", "accuracy", "latency", "stopped", "feasible", "chosen"]
             tracking.log_table(logger, "search/profile", columns, [[t[c] for c in columns] for t in document["trials"]])
             tracking.log_folder(logger, f"{experiment.run}-plan", "plan", folder / "plan")
             tracking.log_figures(logger, draw_all(folder))
@@ -148,6 +148,7 @@ def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) ->
 def _line(tried: Tried) -> str:
     trial = tried.trial
     rule = f" exit {tried.choice.exit.threshold:.2f}" if tried.choice.exit else ""
+    rule += " prefill too" if tried.choice.prefill else ""
     if trial.stopped:
         numbers = f"at most {100 * trial.accuracy:5.1f} %; given up after {len(trial.right)} ({trial.stopped})"
         return f"{tried.stage:>10} skip {tried.choice.budget:>3}{rule}: {numbers}"

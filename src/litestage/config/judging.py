@@ -33,6 +33,8 @@ class SearchSettings:
     """Rank by effect per second that leaving a sub-layer out saves; feed-forwards save more than attentions."""
     order: list[int] | None = None
     """Skip in this order, in every stage; null ranks. May be shorter than the model: the rest is never skipped."""
+    prefill: bool = False
+    """Try every budget also with skipping while the stage's own part of the prompt is read. Not in the paper."""
     racing: Literal["off", "exact", "statistical"] = "exact"
     """When a budget is given up. `off`: never. `exact`: when it cannot win any more, so the plan is the same.
     `statistical`: also when it would look this bad with a probability below `racing_error`."""

@@ -14,8 +14,9 @@ import lightning as L
 
 from litestage import sharing
 from litestage.config import EvaluateSettings
+from litestage.engine import Engine
 from litestage.metrics import score, tokens_per_question
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Attempt, Question
 from litestage.timing import spread

@@ -17,10 +17,11 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
 from litestage.config import Experiment
+from litestage.engine import Engine
 from litestage.lit.curriculum import Curriculum
 from litestage.lit.dropout import SubLayerDropout
 from litestage.model.sublayers import Decoder, base_model
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.records import Attempt, Question
 from litestage.seeding import generator_of
 

@@ -1,8 +1,8 @@
 """Prefill and decode: prompts become full-depth keys and values, then tokens, one step at a time.
 
-Prompts are always prefilled at full depth, and no token is prefilled twice: shared beginnings are computed once and
-forked. Only decode steps skip sub-layers and exit early. Nothing decoded is kept: in the next stage's prompt it is
-recomputed at full depth.
+Prompts are prefilled at full depth (unless a plan says otherwise), and no token is prefilled twice: shared beginnings
+are computed once and forked. Decode steps skip sub-layers and exit early. Nothing decoded is kept: in the next stage's
+prompt it is recomputed.
 
     prompts = prefill(decoder, token_lists, trace)
     outputs = decode(decoder, prompts, Rules(max_new_tokens=200, eos=(2,), skip={3, 8}), trace)
@@ -49,7 +49,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prefilled prompts: row `i` of `cache` holds `ids[i]` at full depth.
+    """Prefilled prompts: row `i` of `cache` holds `ids[i]`.
 
     `last` `[B, C]` is the residual stream at the last token of each, which the first new token follows from.
     """
@@ -105,14 +105,16 @@ def prefill(
     prompts: Sequence[Sequence[int]],
     trace: Trace,
     known: Sequence[Prefix | None] | None = None,
+    skip: Collection[int] = (),
 ) -> Prompts:
-    """Compute keys, values and next-token logits of distinct prompts at full depth, shared beginnings once.
+    """Compute keys, values and next-token logits of distinct prompts, shared beginnings once.
 
     Args:
         decoder: the model.
         prompts: token ids, each at least one token.
         trace: the work is added to it.
         known: for each prompt what an earlier call holds of it already.
+        skip: sub-layers to leave out; none is full depth. Who decodes from it must skip the attentions among them too.
 
     Raises:
         ValueError: a prompt leaves no room for a new token in the model's context.
@@ -133,7 +135,8 @@ def prefill(
         for s in stretches:
             held = done[s.parent] if s.parent else known[s.prompt]
             before.append(Prefix(held.cache, held.row, s.start) if held else None)
-        cache, last = _extend(decoder, [prompts[s.prompt][s.start : s.end] for s in stretches], before, trace)
+        tokens = [prompts[s.prompt][s.start : s.end] for s in stretches]
+        cache, last = _extend(decoder, tokens, before, trace, skip)
         done.update({s: Prefix(cache, row, s.end) for row, s in enumerate(stretches)})
         return cache, last
 
@@ -144,7 +147,11 @@ def prefill(
 
 
 def _extend(
-    decoder: Decoder, tokens: Sequence[Sequence[int]], before: Sequence[Prefix | None], trace: Trace
+    decoder: Decoder,
+    tokens: Sequence[Sequence[int]],
+    before: Sequence[Prefix | None],
+    trace: Trace,
+    skip: Collection[int],
 ) -> tuple[KVCache, Tensor]:
     """Compute `tokens` behind `before`, in rows that share what they begin with; return also the last `[B, C]`."""
     counts = [len(t) for t in tokens]
@@ -152,7 +159,7 @@ def _extend(
     ids = torch.tensor([token for row in tokens for token in row], device=decoder.device)
     trace.prefill_calls += 1
     trace.prefill_tokens += len(ids)
-    x = decoder.hidden(ids, counts, cache)
+    x = decoder.hidden(ids, counts, cache, skip)
     return cache, x[torch.tensor(counts, device=decoder.device).cumsum(0) - 1]
 
 

@@ -159,7 +159,11 @@ def search_figure(profile: Document) -> Figure:
     grid = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
     full = profile["full_depth"]
     for column, stage in enumerate(stages):
-        shown = [t for t in profile["trials"] if t["stage"] == stage and (t["exit"] is None or t["chosen"])]
+        shown = [
+            t
+            for t in profile["trials"]
+            if t["stage"] == stage and ((t["exit"] is None and not t["prefill"]) or t["chosen"])
+        ]
         trials = sorted(shown, key=lambda trial: trial["budget"])
         above, below = grid[0, column], grid[1, column]
         _profile(above, trials, [100 * trial["accuracy"] for trial in trials], BLUE)

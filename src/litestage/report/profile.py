@@ -26,6 +26,7 @@ def profile(found: Found, cost: Mapping[str, Any], spent: Spent, confidence: Map
                 "stage": t.stage,
                 "budget": t.choice.budget,
                 "exit": t.choice.exit.threshold if t.choice.exit else None,
+                "prefill": t.choice.prefill,
                 "budgets": t.trial.plan.budgets,
                 "accuracy": t.trial.accuracy,
                 "latency": None if t.trial.stopped else t.trial.seconds,

@@ -70,7 +70,7 @@ def search_table(profile: Mapping[str, Any]) -> Table:
             gone = trial["stopped"]
             table.add_row(
                 stage,
-                str(trial["budget"]),
+                str(trial["budget"]) + (" +prefill" if trial["prefill"] else ""),
                 f"{trial['budget'] / 2:g}",
                 "" if trial["exit"] is None else f"{trial['exit']:.2f}",
                 f"{'at most ' if gone else ''}{100 * trial['accuracy']:.1f}",

@@ -1,7 +1,8 @@
 """Seconds from counted work: wall clocks of single trials are too noisy to choose budgets by.
 
 A decode step of r rows costs head(r) + kept attention x a(r) + kept feed-forward x f(r); prefill costs a constant per
-call and a constant per token. Both are calibrated once on the real engine, the fit's error is reported.
+call, and per token a constant and so much for each kept attention and feed-forward. All of it is calibrated once on the
+real engine, the fit's error is reported.
 
     cost = calibrate(decoder, rows=64, prompt_tokens=100)
     cost.decode_seconds(usage.trace.steps, skip={0, 2}) + cost.prefill_seconds(usage.trace)
@@ -25,6 +26,8 @@ from litestage.timing import synchronize
 
 STEPS = 8
 """Decode steps of one timing."""
+PREFILL = ("call", "token", "attention", "ffn")
+"""Parts of the cost of prefill."""
 REPEATS = 3
 """Timings of one point; their median counts."""
 
@@ -34,19 +37,19 @@ class CostModel:
     """Calibrated seconds.
 
     `rows[i]` has the coefficients `steps[i]` = (head, attention, feed-forward) seconds; between them they are
-    interpolated. `prefill` = (seconds a call, seconds a token). `fit` holds relative errors.
+    interpolated. `prefill` = seconds of a call, of a token, of a token's attention, of its feed-forward. `fit` holds
+    relative errors.
     """
 
     num_sublayers: int
     rows: Sequence[int]
     steps: Sequence[tuple[float, float, float]]
-    prefill: tuple[float, float]
+    prefill: tuple[float, float, float, float]
     fit: Mapping[str, float]
 
     def step_seconds(self, rows: int, skip: Collection[int] = ()) -> float:
         """One decode step of `rows` rows without the sub-layers in `skip`."""
-        attention = self.num_sublayers // 2 - sum(j % 2 == 0 for j in skip)
-        ffn = self.num_sublayers // 2 - sum(j % 2 == 1 for j in skip)
+        _, attention, ffn = _kept(self.num_sublayers, skip)
         head, a, f = (float(np.interp(rows, self.rows, column)) for column in zip(*self.steps, strict=True))
         return head + attention * a + ffn * f
 
@@ -58,9 +61,11 @@ class CostModel:
         """One row's part of a decode step in the batch size where that is least."""
         return min(self.step_seconds(rows, skip) / rows for rows in self.rows)
 
-    def prefill_seconds(self, trace: Trace) -> float:
-        """Seconds of counted prefill."""
-        return self.prefill[0] * trace.prefill_calls + self.prefill[1] * trace.prefill_tokens
+    def prefill_seconds(self, trace: Trace, skip: Collection[int] = ()) -> float:
+        """Seconds of counted prefill without the sub-layers in `skip`."""
+        call, *token = self.prefill
+        each = sum(c * k for c, k in zip(token, _kept(self.num_sublayers, skip), strict=True))
+        return call * trace.prefill_calls + each * trace.prefill_tokens
 
     def to_json(self) -> dict[str, Any]:
         """What the search profile keeps of it."""
@@ -72,7 +77,7 @@ class CostModel:
                 "attention": [s[1] for s in self.steps],
                 "ffn": [s[2] for s in self.steps],
             },
-            "prefill_seconds": {"call": self.prefill[0], "token": self.prefill[1]},
+            "prefill_seconds": dict(zip(PREFILL, self.prefill, strict=True)),
             "fit": dict(self.fit),
         }
 
@@ -80,8 +85,8 @@ class CostModel:
     def from_json(cls, data: Mapping[str, Any]) -> CostModel:
         """Read what `to_json` wrote."""
         steps = list(zip(*(data["step_seconds"][part] for part in ("head", "attention", "ffn")), strict=True))
-        prefill = data["prefill_seconds"]
-        return cls(data["num_sublayers"], data["rows"], steps, (prefill["call"], prefill["token"]), data["fit"])
+        call, token, attention, ffn = (data["prefill_seconds"][part] for part in PREFILL)
+        return cls(data["num_sublayers"], data["rows"], steps, (call, token, attention, ffn), data["fit"])
 
 
 def calibrate(
@@ -100,7 +105,7 @@ def calibrate(
     grid = row_grid(rows)
     steps: list[tuple[float, float, float]] = []
     errors: list[float] = []
-    calls: list[tuple[int, float]] = []
+    calls: list[tuple[Sequence[int], float]] = []  # (features, seconds)
     for count in grid:
         prompts = _prompts(decoder, count, prompt_tokens)
         seconds = []
@@ -112,17 +117,20 @@ def calibrate(
         fitted = np.linalg.lstsq(features * weights[:, None], y * weights, rcond=None)[0].clip(min=0)
         steps.append((float(fitted[0]), float(fitted[1]), float(fitted[2])))
         errors += list(np.abs(features @ fitted - y) / y)
-        calls += [(count * n, _prefill_seconds(decoder, [p[:n] for p in prompts])) for n in (8, prompt_tokens)]
+        for n, skip in ((8, skips[0]), *((prompt_tokens, skip) for skip in skips[:3])):
+            tokens = count * n
+            parts = [1, *(tokens * kept for kept in _kept(decoder.num_sublayers, skip))]
+            calls.append((parts, _prefill_seconds(decoder, [p[:n] for p in prompts], skip)))
         if progress:
             progress(1)
-    prefill_fit, prefill_errors = _fit_line(calls)
+    (call, token, attention, ffn), prefill_errors = _fit(calls)
     fit = {
         "points": len(errors) + len(calls),
         "decode_median_relative_error": float(median(errors)),
         "decode_max_relative_error": float(max(errors)),
         "prefill_median_relative_error": float(median(prefill_errors)),
     }
-    return CostModel(decoder.num_sublayers, grid, steps, prefill_fit, fit)
+    return CostModel(decoder.num_sublayers, grid, steps, (call, token, attention, ffn), fit)
 
 
 def row_grid(rows: int) -> list[int]:
@@ -139,7 +147,7 @@ def _skip_sets(count: int) -> list[list[int]]:
     return [[], attention, ffn, attention[::2] + ffn[::2], attention[::2], ffn[::2]]
 
 
-def _kept(count: int, skip: Sequence[int]) -> tuple[int, int, int]:
+def _kept(count: int, skip: Collection[int]) -> tuple[int, int, int]:
     attention = count // 2 - sum(j % 2 == 0 for j in skip)
     return 1, attention, count - len(skip) - attention
 
@@ -157,8 +165,8 @@ def _decode_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: R
     return _median_seconds(decoder, run) / STEPS
 
 
-def _prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> float:
-    return _median_seconds(decoder, lambda: prefill(decoder, prompts, Trace()))
+def _prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], skip: Sequence[int]) -> float:
+    return _median_seconds(decoder, lambda: prefill(decoder, prompts, Trace(), skip=skip))
 
 
 def _median_seconds(decoder: Decoder, work: Callable[[], object]) -> float:
@@ -173,9 +181,14 @@ def _median_seconds(decoder: Decoder, work: Callable[[], object]) -> float:
     return median(seconds)
 
 
-def _fit_line(points: Sequence[tuple[int, float]]) -> tuple[tuple[float, float], list[float]]:
-    """Least relative squares of seconds = constant + slope x tokens; both at least 0."""
+def _fit(points: Sequence[tuple[Sequence[int], float]]) -> tuple[list[float], list[float]]:
+    """Coefficients, at least 0, of the least relative squares of seconds over features; and the relative errors."""
     x, y = np.array([p[0] for p in points], dtype=float), np.array([p[1] for p in points])
-    features = np.stack([np.ones_like(x), x], axis=1)
-    fitted = np.linalg.lstsq(features / y[:, None], np.ones_like(y), rcond=None)[0].clip(min=0)
-    return (float(fitted[0]), float(fitted[1])), list(np.abs(features @ fitted - y) / y)
+    fitted, used = np.zeros(x.shape[1]), np.ones(x.shape[1], dtype=bool)
+    while used.any():  # a part that comes out negative is noise: the others are fitted without it
+        fitted[used] = np.linalg.lstsq(x[:, used] / y[:, None], np.ones_like(y), rcond=None)[0]
+        if (fitted >= 0).all():
+            break
+        used &= fitted > 0
+        fitted[~used] = 0.0
+    return fitted.tolist(), list(np.abs(x @ fitted - y) / y)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
+from litestage.engine import Engine, encode
 from litestage.model.decode import Prompts, Trace, prefill
-from litestage.pipeline import Engine, encode
 from litestage.plan import StagePlan
 from litestage.records import Attempt
 from litestage.reuse import Reuse

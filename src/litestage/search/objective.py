@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from litestage import sharing
+from litestage.engine import Engine
 from litestage.model.decode import Trace
-from litestage.pipeline import Engine, run
+from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Attempt, Question
 from litestage.reuse import Reuse
@@ -49,6 +50,8 @@ class Trial:
     """Question id -> whether the answer was right; the questions answered."""
     latency: Mapping[str, float] = field(default_factory=dict)
     """Stage -> seconds a question."""
+    decoding: float = 0.0
+    """Seconds a question that decoding takes of it."""
     tokens: Mapping[str, float] = field(default_factory=dict)
     """Stage -> generated tokens a question."""
     each: Sequence[float] = ()
@@ -244,22 +247,25 @@ class Objective:
         attempts = [runner.attempts[q.id] for q in self.questions]
         right = {q.id: runner.right[q.id] for q in self.questions}
         each = [0.0] * runner.n
-        latency = dict.fromkeys(self.engine.stage_names, 0.0)
-        for batch, works in enumerate(replay(self.engine, attempts, self.together)):
+        latency, decoding = dict.fromkeys(self.engine.stage_names, 0.0), 0.0
+        for batch, works in enumerate(replay(self.engine, attempts, runner.plan, self.together)):
             for name, work in works.items():
                 prefill, decode = self.seconds(work.trace, runner.plan, name)
                 latency[name] += (prefill + decode) / runner.n
+                decoding += decode / runner.n
                 for i, (p, d) in enumerate(zip(work.prefill_share, work.decode_share, strict=True)):
                     each[batch * self.together + i] += p * prefill + d * decode
         tokens = dict.fromkeys(self.engine.stage_names, 0.0)
         for attempt in attempts:
             for output in attempt.outputs:
                 tokens[output.stage] += output.tokens / runner.n
-        return Trial(runner.plan, runner.n, right, latency, tokens, each, attempts)
+        return Trial(runner.plan, runner.n, right, latency, decoding, tokens, each, attempts)
 
     def seconds(self, trace: Trace, plan: Plan, stage: str) -> tuple[float, float]:
         """Predicted seconds of a stage's work: prefill, decode."""
-        return self.cost.prefill_seconds(trace), self.cost.decode_seconds(trace.steps, plan.stages[stage].skip)
+        part = plan.stages[stage]
+        prefill = self.cost.prefill_seconds(trace, part.skip if part.prefill else ())
+        return prefill, self.cost.decode_seconds(trace.steps, part.skip)
 
 
 class _Runner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,8 +29,9 @@ def staged_plan(
     orders: Mapping[str, Sequence[int]],
     budgets: Mapping[str, int],
     exits: Mapping[str, ExitRule] | None = None,
+    prefill: Collection[str] = (),
 ) -> Plan:
-    """Skip the first `budgets[stage]` sub-layers of `orders[stage]` in each stage.
+    """Skip the first `budgets[stage]` sub-layers of `orders[stage]` in each stage, in those of `prefill` there too.
 
     Raises:
         ValueError: a budget is negative or larger than the number of sub-layers.
@@ -39,7 +40,7 @@ def staged_plan(
     for stage, budget in budgets.items():
         if not 0 <= budget <= len(orders[stage]):
             raise ValueError(f"stage {stage!r}: budget {budget} is outside 0 to {len(orders[stage])} sub-layers")
-        stages[stage] = StagePlan(tuple(orders[stage][:budget]), exits.get(stage))
+        stages[stage] = StagePlan(tuple(orders[stage][:budget]), exits.get(stage), stage in prefill and budget > 0)
     return Plan(model, num_sublayers, stages)
 
 

@@ -13,8 +13,9 @@ import torch
 
 from litestage import sharing
 from litestage.config import SearchSettings
+from litestage.engine import Engine, encode
 from litestage.model.importance import Importance, prompt_similarity
-from litestage.pipeline import Engine, encode, run
+from litestage.pipeline import run
 from litestage.records import Question
 from litestage.reuse import Reuse
 from litestage.search.cost import CostModel

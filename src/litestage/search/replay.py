@@ -3,7 +3,7 @@
 A search reuses what earlier plans generated, so what it ran says nothing about what a plan would cost. The outputs do:
 prompts tell what is prefilled, lengths tell how the decode batches empty.
 
-    traces = replay(engine, result.attempts, together=16)[0]        # equals the traces of `run` on these questions
+    works = replay(engine, result.attempts, plan, together=16)      # the work of `run` on these questions
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from litestage.engine import Engine, encode
 from litestage.model.decode import Trace
 from litestage.model.prefix import common, divide
 from litestage.model.slots import decode_steps
-from litestage.pipeline import Engine, encode
+from litestage.plan import Plan
 from litestage.records import Attempt, StageOutput
 
 Ids = tuple[int, ...]
@@ -29,12 +30,12 @@ class Work:
     decode_share: Sequence[float]
 
 
-def replay(engine: Engine, attempts: Sequence[Attempt], together: int) -> list[dict[str, Work]]:
+def replay(engine: Engine, attempts: Sequence[Attempt], plan: Plan, together: int) -> list[dict[str, Work]]:
     """The work of greedy attempts, one a question, answered `together` at a time: stage -> work, batch by batch."""
-    return [_batch(engine, attempts[start : start + together]) for start in range(0, len(attempts), together)]
+    return [_batch(engine, attempts[start : start + together], plan) for start in range(0, len(attempts), together)]
 
 
-def _batch(engine: Engine, attempts: Sequence[Attempt]) -> dict[str, Work]:
+def _batch(engine: Engine, attempts: Sequence[Attempt], plan: Plan) -> dict[str, Work]:
     out: dict[str, Work] = {}
     before: list[list[Ids]] = [[] for _ in attempts]
     for name in engine.stage_names:
@@ -56,7 +57,8 @@ def _batch(engine: Engine, attempts: Sequence[Attempt]) -> dict[str, Work]:
         read = [sum(len(prompt) for prompt, _ in kept) for kept in fitting]
         made = [sum(o.tokens for _, o in kept) for kept in fitting]
         out[name] = Work(trace, _shares(read), _shares(made))
-        before = [[prompt for prompt, _ in kept] for kept in fitting]
+        if not plan.stages[name].prefill:  # what others start from is at full depth
+            before = [[prompt for prompt, _ in kept] for kept in fitting]
     return out
 
 

@@ -7,7 +7,8 @@ found.plan.budgets       # {"recall": 4, "analyze": 2, "summarize": 6}
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil
 
 from litestage.config import SearchSettings
@@ -18,10 +19,11 @@ from litestage.search.policies import staged_plan
 
 @dataclass(frozen=True)
 class Choice:
-    """What a stage may be given: a budget in sub-layers and an exit rule."""
+    """What a stage may be given: a budget in sub-layers, an exit rule, whether prefill skips as well."""
 
     budget: int
     exit: ExitRule | None = None
+    prefill: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def search(
     best = full
     for stage in sorted(engine.stage_names, key=lambda name: -full.latency[name]):
         objective.rank_questions(best)
-        contest = _Contest(objective, orders, chosen, stage, needed, {Choice(0): best})
-        contest.run(settings, _candidates(objective, full, stage, settings))
+        contest = _Contest(objective, orders, chosen, stage, needed, settings, {Choice(0): best})
+        contest.run(_candidates(objective, full, stage, settings))
         choice = contest.best()
         for candidate in sorted(contest.trials, key=_size):
             trial = contest.trials[candidate]
@@ -103,7 +105,7 @@ def search(
         chosen[stage], best = choice, contest.trials[choice]
     kept = any(choice.exit for choice in chosen.values())
     if exits and not settings.searches_exit:
-        with_exit = {name: Choice(choice.budget, exits.get(name)) for name, choice in chosen.items()}
+        with_exit = {name: replace(choice, exit=exits.get(name)) for name, choice in chosen.items()}
         final = objective.trial(_plan(objective, orders, with_exit))
         kept = final.reaches(needed)
         best = final if kept else best
@@ -119,12 +121,13 @@ class _Contest:
     chosen: Mapping[str, Choice]
     stage: str
     needed: int
+    settings: SearchSettings
     trials: dict[Choice, Trial]
     """What was tried; at first the choice that changes nothing."""
 
-    def run(self, settings: SearchSettings, rules: Sequence[ExitRule | None]) -> None:
+    def run(self, rules: Sequence[ExitRule | None]) -> None:
         """Try every `settings.coarse`-th budget with every rule, then the budgets around the best of them."""
-        counts, coarse = budgets(len(self.orders[self.stage]), settings), settings.coarse
+        counts, coarse = budgets(len(self.orders[self.stage]), self.settings), self.settings.coarse
         self._try(counts[::coarse], rules)
         if coarse > 1:
             middle = counts.index(self.best().budget)
@@ -136,22 +139,24 @@ class _Contest:
         return min(reached, key=lambda choice: (self.trials[choice].seconds, *_size(choice)))
 
     def _try(self, counts: Sequence[int], rules: Sequence[ExitRule | None]) -> None:
-        new = [choice for count in counts for rule in rules if (choice := Choice(count, rule)) not in self.trials]
+        ways = product(counts, rules, (False, True) if self.settings.prefill else (False,))
+        new = [choice for way in ways if (choice := Choice(*way)) not in self.trials and (way[0] or not way[2])]
         plans = [_plan(self.objective, self.orders, {**self.chosen, self.stage: choice}) for choice in new]
         limit = self.trials[self.best()].seconds
         self.trials |= zip(new, self.objective.race(plans, self.needed, limit), strict=True)
 
 
-def _size(choice: Choice) -> tuple[int, float]:
-    """Sorts choices, those without an exit rule first."""
-    return choice.budget, choice.exit.threshold if choice.exit else -1.0
+def _size(choice: Choice) -> tuple[int, bool, float]:
+    """Sorts choices: smaller budgets first, then those without skipping in prefill, then those without an exit rule."""
+    return choice.budget, choice.prefill, choice.exit.threshold if choice.exit else -1.0
 
 
 def _plan(objective: Objective, orders: Mapping[str, Sequence[int]], choices: Mapping[str, Choice]) -> Plan:
     counts = {name: choice.budget for name, choice in choices.items()}
     rules = {name: choice.exit for name, choice in choices.items() if choice.exit}
     engine = objective.engine
-    return staged_plan(engine.name, engine.decoder.num_sublayers, orders, counts, rules)
+    prefill = [name for name, choice in choices.items() if choice.prefill]
+    return staged_plan(engine.name, engine.decoder.num_sublayers, orders, counts, rules, prefill)
 
 
 def _exiting(stages: Sequence[str], settings: SearchSettings) -> Sequence[str]:

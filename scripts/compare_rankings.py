@@ -1,0 +1,194 @@
+"""Do the rankings know which sub-layers can be skipped, and which one finds the better plans?
+
+Two tables for a finished `python train.py`:
+- Spearman correlation of each ranking's numbers with the truth: skip one sub-layer in one stage alone, run the whole
+  pipeline, see how much accuracy is lost (and how many of the stage's outputs change).
+- The frontier: for several eps the plan each ranking leads to, its accuracy on validation and test questions, and the
+  decode seconds it saves as the cost model has them.
+
+    python scripts/compare_rankings.py [--config ...] [--search.questions 100]
+
+All options of the three scripts are taken. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from litestage.config import SearchSettings
+from litestage.engine import Engine
+from litestage.metrics import score
+from litestage.model.importance import Importance
+from litestage.pipeline import run
+from litestage.plan import Plan, StagePlan
+from litestage.records import Question
+from litestage.report.schema import read
+from litestage.reuse import Reuse
+from litestage.runs import needed, trained_engine
+from litestage.search.cost import CostModel, calibrate
+from litestage.search.effects import StageLosses
+from litestage.search.objective import Objective
+from litestage.search.ranking import rank
+from litestage.search.stagewise import search
+from litestage.settings import parse
+from litestage.text.benchmarks import load
+
+DEFAULT = Path(__file__).parents[1] / "configs" / "miniworld.yaml"
+EPS = (0.01, 0.02, 0.04)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cosine": {"ranking": "cosine"},
+    "cosine, each stage": {"ranking": "cosine-stage"},
+    "loss": {"ranking": "loss"},
+    "loss, greedy": {"ranking": "greedy"},
+    "cosine, each stage, per second": {"ranking": "cosine-stage", "per_second": True},
+    "loss, per second": {"ranking": "loss", "per_second": True},
+    "loss, greedy, per second": {"ranking": "greedy", "per_second": True},
+    "cosine, exit searched": {"ranking": "cosine", "exit_candidates": [0.3, 0.4, 0.5, 0.6, 0.7]},
+}
+
+
+@dataclass
+class Bench:
+    """A trained model with the questions that everything is measured on."""
+
+    engine: Engine
+    importance: Importance
+    cost: CostModel
+    settings: SearchSettings
+    asked: Sequence[Question]
+    """What rankings are made on."""
+    validation: Sequence[Question]
+    test: Sequence[Question]
+    reuse: Reuse = field(default_factory=Reuse)
+
+    def correlations(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Stage -> ranking -> Spearman's correlation with lost accuracy and with changed outputs."""
+        engine, count = self.engine, self.engine.decoder.num_sublayers
+        full = run(engine, self.validation, engine.full_depth(), reuse=self.reuse).attempts
+        right = score(self.validation, full).accuracy
+        some = run(engine, self.asked, engine.full_depth(), reuse=self.reuse).attempts
+        out = {}
+        for name in engine.stage_names:
+            losses = StageLosses(engine, self.reuse, some, name)
+            guesses = {
+                "cosine": [1 - s for s in self.importance.similarity],
+                "cosine, each stage": [1 - s for s in self.importance.stages[name]],
+                "loss": [losses.rise({j}) for j in range(count)],
+            }
+            lost, changed = [], []
+            for j in track(range(count), f"skip one in {name}", console=Console(file=sys.stderr)):
+                stages = {n: StagePlan((j,) if n == name else ()) for n in engine.stage_names}
+                attempts = run(engine, self.validation, Plan(engine.name, count, stages), reuse=self.reuse).attempts
+                lost.append(right - score(self.validation, attempts).accuracy)
+                pairs = [
+                    (a.text, b.text)
+                    for one, other in zip(full, attempts, strict=True)
+                    for a, b in zip(one.outputs, other.outputs, strict=True)
+                    if a.stage == name
+                ]
+                changed.append(sum(a != b for a, b in pairs) / len(pairs))
+            out[name] = {
+                g: {"lost accuracy": spearman(v, lost), "changed outputs": spearman(v, changed)}
+                for g, v in guesses.items()
+            }
+        return out
+
+    def frontier(self) -> list[dict[str, Any]]:
+        """One row an option and eps."""
+        rows = []
+        orders: dict[str, Mapping[str, Sequence[int]]] = {}
+        for option, changes in OPTIONS.items():
+            for eps in EPS:
+                settings = replace(self.settings, eps=eps, exit_threshold=None, **changes)
+                key = f"{settings.ranking} {settings.per_second}"
+                if key not in orders:
+                    orders[key] = rank(self.engine, self.importance, self.asked, settings, self.cost)
+                objective = Objective(self.engine, self.validation, self.cost, settings.racing, reuse=self.reuse)
+                found = search(objective, orders[key], settings)
+                tested = run(self.engine, self.test, found.plan).attempts
+                saved = 1 - found.final.decoding / found.full_depth.decoding
+                rows.append(
+                    {
+                        "option": option,
+                        "eps": eps,
+                        "budgets": found.plan.budgets,
+                        "validation_change": found.final.accuracy - found.full_depth.accuracy,
+                        "test_accuracy": score(self.test, tested).accuracy,
+                        "speedup": found.full_depth.seconds / found.final.seconds,
+                        "saved_decode_share": saved,
+                    }
+                )
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        return rows
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation; ties share their mean rank. 0 when one side is constant."""
+    x, y = _ranks(a), _ranks(b)
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    return (array[:, None] > array).sum(1) + ((array[:, None] == array).sum(1) - 1) / 2
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Print both tables."""
+    given = parse(argv, DEFAULT)
+    settings, engine = given.experiment.search, trained_engine(given)
+    splits = load(given.experiment.data, given.experiment.seed)
+    validation = splits.validation[: settings.questions]
+    importance = Importance.from_json(read(needed(given.folder / "importance.json", "train.py"), "importance"))
+    cost = calibrate(engine.decoder, min(engine.reasoning.rows, 4 * engine.questions_at_once(validation)), 100)
+    asked = splits.validation[: settings.importance_questions]
+    bench = Bench(engine, importance, cost, settings, asked, validation, splits.test)
+    frontier, correlations = bench.frontier(), bench.correlations()
+    n = {"validation": len(validation), "test": len(splits.test), "ranked_on": len(asked)}
+    show(frontier, correlations, f"{given.experiment.run}, n = {n}")
+    summary = {"run": given.experiment.run, "n": n, "frontier": frontier, "correlations": correlations}
+    print(json.dumps(summary))
+    return summary
+
+
+def show(rows: Sequence[Mapping[str, Any]], correlations: Mapping[str, Any], title: str) -> None:
+    """Both tables, for people."""
+    console = Console(file=sys.stderr, width=150)
+    table = Table(title=f"{title}: plans", box=None)
+    for header in ("eps", "ranking", "budgets", "validation", "test %", "speed-up", "decode saved", "of cosine"):
+        table.add_column(header)
+    cosine = {row["eps"]: row["saved_decode_share"] for row in rows if row["option"] == "cosine"}
+    for row in sorted(rows, key=lambda row: row["eps"]):
+        saved, base = row["saved_decode_share"], cosine[row["eps"]]
+        table.add_row(
+            f"{row['eps']:g}",
+            row["option"],
+            " / ".join(map(str, row["budgets"].values())),
+            f"{100 * row['validation_change']:+.1f}",
+            f"{100 * row['test_accuracy']:.1f}",
+            f"{row['speedup']:.2f}",
+            f"{100 * saved:.1f} %",
+            f"{saved / base:.2f}" if base > 0 else "",
+        )
+    console.print(table)
+    table = Table(title=f"{title}: Spearman's correlation with one sub-layer skipped alone", box=None)
+    for header in ("stage", "ranking", "lost accuracy", "changed outputs"):
+        table.add_column(header)
+    for stage, guesses in correlations.items():
+        for guess, found in guesses.items():
+            table.add_row(stage, guess, *(f"{value:.2f}" for value in found.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Races against a naive search that runs every plan over everything; and how often chance drops a good plan."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from litestage.config import SearchSettings
+from litestage.engine import Engine
+from litestage.pipeline import run
+from litestage.plan import Plan, StagePlan
+from litestage.records import Attempt, Question
+from litestage.search import objective as module
+from litestage.search.cost import CostModel
+from litestage.search.objective import Objective, Spent, Trial, chance_of_losses
+from litestage.search.stagewise import Found, search
+
+MakeUp = Callable[..., tuple[Engine, list[Question]]]
+
+
+@dataclass
+class Naive:
+    """Tries every plan on every question, from nothing, and takes the work as the pipeline counted it."""
+
+    engine: Engine
+    questions: Sequence[Question]
+    cost: CostModel
+    spent: Spent = field(default_factory=Spent)
+
+    def trial(self, plan: Plan) -> Trial:
+        usage = (result := run(self.engine, self.questions, plan)).usage
+        self.spent.prefill += sum(u.trace.prefill_tokens for u in usage.values())
+        self.spent.generated += sum(u.tokens for u in usage.values())
+        n = len(self.questions)
+        right = {q.id: a.answer == q.answer for q, a in zip(self.questions, result.attempts, strict=True)}
+        seconds = {
+            name: self.cost.prefill_seconds(u.trace) + self.cost.decode_seconds(u.trace.steps, plan.stages[name].skip)
+            for name, u in usage.items()
+        }
+        return Trial(plan, n, right, {name: s / n for name, s in seconds.items()})
+
+    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+        return [self.trial(plan) for plan in plans]
+
+    def rank_questions(self, base: Trial) -> None:
+        pass
+
+
+def found_by(objective: Objective | Naive, seed: int) -> Found:
+    """A search with settings and an order that the seed draws."""
+    draw = random.Random(seed)
+    exits = {"exit_candidates": [0.1, 0.3], "exit_window": draw.choice([1, 2])} if seed % 2 else {}
+    settings = SearchSettings(
+        eps=draw.choice([0.0, 0.1, 0.2, 0.3]),
+        step=draw.choice([1, 2, 3]),
+        coarse=draw.choice([1, 2]),
+        exit_threshold=None,
+        **exits,  # type: ignore[arg-type]
+    )
+    orders = {name: draw.sample(range(6), 6) for name in objective.engine.stage_names}
+    return search(objective, orders, settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_exact_race_ends_where_the_naive_search_does(
+    made_up: MakeUp, cost: CostModel, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The same plan and numbers, for less; and who left the race could not have won."""
+    monkeypatch.setattr(module, "FIRST", 1 + seed % 4)
+    engine, questions = made_up(seed)
+    naive, racing = Naive(engine, questions, cost), Objective(engine, questions, cost)
+    slow, fast = found_by(naive, seed), found_by(racing, seed)
+    assert fast.plan == slow.plan
+    assert (fast.target, fast.exit_kept) == (slow.target, slow.exit_kept)
+    assert fast.final.right == slow.final.right
+    assert fast.final.latency == pytest.approx(slow.final.latency, rel=1e-9)
+    for mine, true in zip(fast.tried, slow.tried, strict=True):
+        assert (mine.stage, mine.choice, mine.chosen) == (true.stage, true.choice, true.chosen)
+        assert mine.feasible <= true.feasible
+        assert mine.trial.right.items() <= true.trial.right.items()
+        assert mine.trial.accuracy >= true.trial.accuracy
+        if not mine.trial.stopped:
+            assert mine.trial.latency == pytest.approx(true.trial.latency, rel=1e-9)
+        if mine.trial.stopped == "accuracy":
+            assert not true.feasible
+        if mine.trial.stopped == "latency":
+            winner = next(t for t in slow.tried if t.chosen and t.stage == mine.stage)
+            assert true.trial.seconds > winner.trial.seconds
+    assert racing.spent.prefill + racing.spent.generated < naive.spent.prefill + naive.spent.generated
+    assert racing.spent.generated < naive.spent.generated
+
+
+def random_plans(engine: Engine, count: int) -> list[Plan]:
+    draw = random.Random(0)
+    skips = [tuple(draw.sample(range(6), draw.randint(1, 4))) for _ in range(count)]
+    return [Plan(engine.name, 6, dict.fromkeys(engine.stage_names, StagePlan(skip))) for skip in skips]
+
+
+def test_a_plan_leaves_for_accuracy_when_and_only_when_it_falls_short(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0, batch=2)
+    plans = random_plans(engine, 4)
+    rights = [sum(Naive(engine, questions, cost).trial(plan).right.values()) for plan in plans]
+    objective = Objective(engine, questions, cost)
+    objective.rank_questions(objective.trial(engine.full_depth()))
+    for needed in range(1, len(questions) + 1):
+        trials = objective.race(plans, needed, float("inf"))
+        assert [trial.stopped for trial in trials] == ["" if right >= needed else "accuracy" for right in rights]
+        assert [trial.reaches(needed) for trial in trials] == [right >= needed for right in rights]
+    assert min(len(trial.right) for trial in trials) < len(questions)
+    assert len(set(rights)) > 1
+
+
+def test_a_plan_leaves_for_latency_only_when_it_is_slower(
+    made_up: MakeUp, cost: CostModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST", 2)
+    engine, questions = made_up(1)
+    objective = Objective(engine, questions, cost)
+    objective.rank_questions(objective.trial(engine.full_depth()))
+    early = 0
+    for plan in random_plans(engine, 4):
+        seconds = Naive(engine, questions, cost).trial(plan).seconds
+        assert objective.race([plan], 1, seconds * (1 + 1e-9))[0].stopped == ""
+        for share in (0.2, 0.5, 0.8, 0.95):
+            [trial] = objective.race([plan], 1, share * seconds)
+            assert trial.stopped in ("latency", "")
+            early += trial.stopped == "latency" and len(trial.right) < trial.n
+    assert early > 4
+
+
+def test_without_racing_every_plan_answers_everything(made_up: MakeUp, cost: CostModel) -> None:
+    engine, questions = made_up(0)
+    objective = Objective(engine, questions, cost, racing="off")
+    objective.rank_questions(objective.trial(engine.full_depth()))
+    trials = objective.race(random_plans(engine, 3), len(questions), 0.0)
+    assert [trial.stopped for trial in trials] == [""] * 3
+    assert all(list(trial.right) == [q.id for q in questions] for trial in trials)
+
+
+class Table(Objective):
+    """Plans that say themselves which questions they answer wrong; no model."""
+
+    def _answers(self, plan: Plan, chunk: Sequence[Question]) -> list[Attempt]:
+        return [Attempt(q.id, 0, (), None if q.id in plan.provenance["wrong"] else "A") for q in chunk]
+
+
+def wrong_on(ids: Collection[str]) -> Plan:
+    return Plan("m", 6, {}, {"wrong": set(ids)})
+
+
+def table(count: int, base_wrong: int, **settings: Any) -> Table:
+    """Questions q0, q1, ...; the base of the race answers the first `base_wrong` wrong."""
+    engine: Any = SimpleNamespace(questions_at_once=lambda _: 16, stage_names=[])
+    questions = [Question(f"q{i}", "", {"A": "a"}, "A") for i in range(count)]
+    made = Table(engine, questions, CostModel(6, [1], [(1.0, 0.0, 0.0)], (0.0, 0.0, 0.0, 0.0), {}), **settings)
+    made.rank_questions(made.trial(wrong_on([q.id for q in questions[:base_wrong]])))
+    return made
+
+
+def dropped(seed: int, losses: int, needed: int, error: float, draw: random.Random) -> Trial:
+    """A race of one plan that loses so many of the 100 questions that the base has right, and gains 10 of the rest."""
+    objective = table(120, 20, racing="statistical", error=error, seed=seed)
+    ids = [q.id for q in objective.questions]
+    return objective.race([wrong_on([*ids[10:20], *draw.sample(ids[20:], losses)])], needed, float("inf"))[0]
+
+
+@pytest.mark.parametrize("error", [0.05, 0.3])
+def test_chance_drops_a_plan_that_reaches_the_accuracy_at_most_so_often(error: float) -> None:
+    """The hardest case: a plan that has exactly what is needed."""
+    draw, runs = random.Random(0), 400
+    trials = [dropped(seed, 15, 120 - 10 - 15, error, draw) for seed in range(runs)]
+    gone = [trial for trial in trials if trial.stopped]
+    assert {trial.stopped for trial in gone} == {"chance"}
+    assert error / 20 < len(gone) / runs < error
+    assert all(trial.reaches(95) for trial in trials if not trial.stopped)
+
+
+def test_chance_drops_a_bad_plan_long_before_accuracy_does() -> None:
+    draw = random.Random(1)
+    trials = [dropped(seed, 50, 95, 0.05, draw) for seed in range(50)]
+    assert {trial.stopped for trial in trials} == {"accuracy", "chance"}
+    assert sum(trial.stopped == "chance" for trial in trials) > 45
+    assert min(len(trial.right) for trial in trials) > 20  # not before what it can gain is known
+    assert sum(len(trial.right) for trial in trials) / 50 < 50  # the 26th loss comes at the 70th question or so
+
+
+def test_an_exact_race_never_leaves_anything_to_chance() -> None:
+    objective = table(120, 20)
+    ids = [q.id for q in objective.questions]
+    for losses in range(0, 31):
+        [trial] = objective.race([wrong_on(ids[20 : 20 + losses])], 95, float("inf"))
+        assert trial.stopped == ("" if losses <= 25 else "accuracy")
+
+
+def test_when_nothing_is_needed_nobody_leaves() -> None:
+    for racing in ("exact", "statistical"):
+        [trial] = table(40, 0, racing=racing).race([wrong_on([f"q{i}" for i in range(40)])], 0, 0.0)
+        assert (trial.stopped, trial.accuracy) == ("", 0.0)
+
+
+@pytest.mark.parametrize("questions", [1, 4, 7])
+def test_chance_of_losses_counts_all_draws(questions: int) -> None:
+    for allowed in range(questions + 1):
+        for seen in range(questions + 1):
+            draws = [sum(i < allowed for i in drawn) for drawn in combinations(range(questions), seen)]
+            for losses in range(seen + 1):
+                want = sum(lost >= losses for lost in draws) / len(draws)
+                assert chance_of_losses(losses, seen, allowed, questions) == pytest.approx(want, abs=1e-12)
+
+
+def test_chance_of_losses_agrees_with_an_urn() -> None:
+    draw, urn = random.Random(0), [1] * 30 + [0] * 170
+    for losses in (6, 10, 14):
+        often = sum(sum(draw.sample(urn, 60)) >= losses for _ in range(4000)) / 4000
+        assert chance_of_losses(losses, 60, 30, 200) == pytest.approx(often, abs=0.03)
+
+
+def test_more_losses_than_can_be_gained_back_are_impossible() -> None:
+    assert chance_of_losses(0, 10, -1, 50) == 0.0
+    assert chance_of_losses(4, 10, 3, 50) == 0.0
+    assert chance_of_losses(0, 10, 3, 50) == 1.0
