@@ -5,10 +5,10 @@ STAMP := .venv/.installed
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint smollm2 bench clean
+.PHONY: help demo test lint smollm2 bench bench-search clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## Train, search and evaluate the embedded default; the last line is the JSON summary
 	@$(BIN)/python train.py && $(BIN)/python search.py && $(BIN)/python evaluate.py
@@ -28,6 +28,10 @@ smollm2: $(STAMP) ## Put SmolLM2-135M-Instruct into checkpoints/base
 bench: $(STAMP) ## Time the engine against generate on SmolLM2; the last line is the JSON summary
 	@test -d checkpoints/base/SmolLM2-135M-Instruct || $(MAKE) smollm2
 	@$(BIN)/python scripts/bench_engine.py --questions 8 --repeats 2
+
+bench-search: $(STAMP) ## Count the tokens of three searches on the demo's model; the last line is the JSON summary
+	@test -f checkpoints/miniworld/importance.json || $(BIN)/python train.py
+	@$(BIN)/python scripts/bench_search.py
 
 clean: ## Remove the environment and the caches; checkpoints stay
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

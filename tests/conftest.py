@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
@@ -70,23 +70,38 @@ def model(request: pytest.FixtureRequest) -> torch.nn.Module:
 
 
 def naive_generate(
-    model: torch.nn.Module, prompt: list[int], skip: set[int], cap: int, rule: ExitRule | None = None
+    model: torch.nn.Module,
+    prompt: list[int],
+    skip: Collection[int],
+    cap: int,
+    rule: ExitRule | None = None,
+    scale: Mapping[int, float] | None = None,
 ) -> list[int]:
-    """Greedy decoding of the transformers model itself, which recomputes everything at every step. Hooks turn the
-    outputs of the skipped sub-layers to zero at decoded positions, so the residual stream passes on unchanged."""
+    """Greedy decoding of the transformers model itself, which recomputes everything at every step. Hooks replace the
+    outputs of the skipped sub-layers at decoded positions, so the residual stream passes on unchanged, or multiplied
+    by the factor in `scale`. `skip` may map sub-layers to the decode steps from which on they are skipped."""
     ids, confidences = list(prompt), []
+    since = skip if isinstance(skip, Mapping) else dict.fromkeys(skip, 0)
+    factors, entering = scale or {}, {}
 
-    def mute(sublayer: int) -> torch.utils.hooks.RemovableHandle:
+    def mute(sublayer: int) -> list[torch.utils.hooks.RemovableHandle]:
+        start = len(prompt) + since[sublayer]
+
+        def look(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            entering[sublayer] = inputs[0]
+
         def hook(module: torch.nn.Module, inputs: object, output: object) -> object:
             attended = isinstance(output, tuple)
             out = (output[0] if attended else output).clone()
-            out[:, len(prompt) :] = 0.0
+            out[:, start:] = (factors.get(sublayer, 1.0) - 1.0) * entering[sublayer][:, start:]
             return (out, *output[1:]) if attended else out
 
         block = model.model.layers[sublayer // 2]
-        return (block.mlp if sublayer % 2 else block.self_attn).register_forward_hook(hook)
+        attention = (block.input_layernorm, block.self_attn)
+        norm, layer = (block.post_attention_layernorm, block.mlp) if sublayer % 2 else attention
+        return [norm.register_forward_pre_hook(look), layer.register_forward_hook(hook)]
 
-    handles = [mute(sublayer) for sublayer in skip]
+    handles = [handle for sublayer in skip for handle in mute(sublayer)]
     with torch.inference_mode():
         while len(ids) - len(prompt) < cap:
             logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]

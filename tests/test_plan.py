@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from litestage.plan import FORMAT, VERSION, ExitRule, Plan, StagePlan
+from litestage.report.schema import validate
 
 STAGES = {"recall": StagePlan((7, 2, 2)), "analyze": StagePlan((0, 1, 3, 9), ExitRule(4, 0.25)), "last": StagePlan()}
 
@@ -34,6 +37,51 @@ def test_a_plan_from_before_prefill_could_skip_reads_as_one_that_does_not(plan: 
     for stage in data["stages"].values():
         del stage["prefill"]
     assert Plan.from_json(data) == plan
+
+
+GROWING = StagePlan((2,), later=((1, (3, 2, 2)), (5, (2, 3, 8))), scale=((8, 0.5), (2, 1.25)))
+
+
+def test_a_skip_set_may_grow_by_the_decode_step() -> None:
+    assert GROWING.later == ((1, (2, 3)), (5, (2, 3, 8)))
+    assert [GROWING.at(step) for step in (0, 1, 4, 5, 99)] == [(2,), (2, 3), (2, 3), (2, 3, 8), (2, 3, 8)]
+    assert (GROWING.most, StagePlan((4,)).most, StagePlan((4,)).at(7)) == ((2, 3, 8), (4,), (4,))
+    assert Plan("small", 10, {"a": GROWING, "b": StagePlan((1,))}).budgets == {"a": 3, "b": 1}
+
+
+def test_growing_sets_and_factors_to_json_and_back(tmp_path: Path) -> None:
+    plan = Plan("small", 10, {"a": GROWING, "b": StagePlan((1,))})
+    data = json.loads(json.dumps(plan.to_json()))
+    validate(data, "plan")
+    assert Plan.from_json(data) == plan
+    assert data["stages"]["a"]["later"] == [{"step": 1, "skip": [2, 3]}, {"step": 5, "skip": [2, 3, 8]}]
+    assert data["stages"]["a"]["scale"] == {"2": 1.25, "8": 0.5}
+    assert set(data["stages"]["b"]) == {"skip", "exit", "prefill"}
+    card = (plan.save_pretrained(tmp_path) / "README.md").read_text()
+    assert "| a | 3 | 1.5 | [2], from step 1 [2, 3], from step 5 [2, 3, 8], scaled | decode | none |" in card
+
+
+def test_without_exit_keeps_growing_sets_and_factors() -> None:
+    stage = replace(GROWING, exit=ExitRule())
+    assert Plan("small", 10, {"a": stage}).without_exit() == Plan("small", 10, {"a": GROWING})
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"later": ((0, (1,)),)}, "begins at decode step 0; the steps rise, from 1"),
+        ({"later": ((3, (1,)), (3, (1, 2)))}, "begins at decode step 3; the steps rise"),
+        ({"skip": (1, 4), "later": ((2, (4, 5)),)}, r"from decode step 2 on lacks \[1\]; skip sets only grow"),
+        ({"later": ((2, (4, 5)), (3, (5,)))}, r"from decode step 3 on lacks \[4\]"),
+        ({"skip": (1,), "scale": ((2, 1.5),)}, "sub-layer 2 has factor 1.5; a positive one, of a skipped sub-layer"),
+        ({"skip": (1,), "scale": ((1, 0.0),)}, "sub-layer 1 has factor 0.0; a positive one"),
+        ({"skip": (1,), "scale": ((1, float("nan")),)}, "sub-layer 1 has factor nan; a positive one"),
+        ({"skip": (1,), "scale": ((1, 1.5),), "prefill": True}, "skips in prefill too cannot scale"),
+    ],
+)
+def test_impossible_growth_and_factors_are_refused(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StagePlan(**parts)
 
 
 def test_save_and_load(plan: Plan, tmp_path: Path) -> None:
@@ -76,6 +124,8 @@ def test_full_depth_skips_nothing() -> None:
 def test_a_sublayer_that_is_not_there_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match=rf"stage 'recall' skips sub-layers \[{wrong}\]; small has 0 to 9"):
         Plan("small", 10, {"recall": StagePlan((3, wrong))})
+    with pytest.raises(ValueError, match=rf"skips sub-layers \[{wrong}\]; small has 0 to 9"):
+        Plan("small", 10, {"recall": StagePlan((3,), later=((1, (3, wrong)),))})
 
 
 @pytest.mark.parametrize(("window", "threshold", "message"), [(0, 0.5, "window is 0"), (5, 1.1, "threshold is 1.1")])
@@ -125,6 +175,8 @@ GOOD = {"format": FORMAT, "version": VERSION, "model": "m", "num_sublayers": 4, 
         ({**GOOD, "stages": {"a": {"skip": [0]}}}, "here.json: not a plan: KeyError.*exit"),
         ({**GOOD, "stages": {"a": {"skip": 3, "exit": None}}}, "here.json: not a plan"),
         ({**GOOD, "stages": {"a": {"skip": [], "exit": {"windows": 3}}}}, "here.json: not a plan.*windows"),
+        ({**GOOD, "stages": {"a": {"skip": [], "exit": None, "later": [{"step": 1}]}}}, "not a plan: KeyError.*skip"),
+        ({**GOOD, "stages": {"a": {"skip": [], "exit": None, "scale": [1.5]}}}, "here.json: not a plan"),
         ({**GOOD, "stages": {"a": {"skip": [4], "exit": None}}}, r"stage 'a' skips sub-layers \[4\]; m has 0 to 3"),
     ],
 )

@@ -111,7 +111,7 @@ def test_unknown_options_name_the_nearest_known_ones(option: str) -> None:
     [
         (["--search.eps", "much"], r"search\.eps.*much"),
         (["--search.eps", "2"], r"search\.eps is 2\.0"),
-        (["--data.benchmark", "csqa"], r"data\.benchmark.*miniworld.*obqa.*csqa"),
+        (["--data.benchmark", "arc"], r"data\.benchmark is 'arc'.*miniworld.*obqa.*csqa"),
         (["--model.dtype", "int8"], r"model\.dtype.*bfloat16.*int8"),
         (["--search.exit_stages", "[think]"], r"unknown stages \['think'\].*recall"),
         (["--trainer.logger", "false"], r"unknown key 'trainer\.logger'"),

@@ -169,7 +169,15 @@ def _run_stage(
 
 def _rules(engine: Engine, stage: StageSettings, plan: Plan, seed: int | None, asks: Sequence[Ask]) -> Rules:
     chosen = plan.stages[stage.name]
-    rules = Rules(stage.max_new_tokens, engine.eos, frozenset(chosen.skip), chosen.exit, width=engine.reasoning.rows)
+    rules = Rules(
+        stage.max_new_tokens,
+        engine.eos,
+        frozenset(chosen.skip),
+        chosen.exit,
+        width=engine.reasoning.rows,
+        later={step: frozenset(skip) for step, skip in chosen.later},
+        scale=dict(chosen.scale),
+    )
     if seed is None:
         return rules
     keys = [(seed, ask.slot.question.id, ask.slot.number, stage.name, ask.label) for ask in asks]

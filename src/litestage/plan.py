@@ -8,9 +8,12 @@ Block `j` of a decoder holds sub-layers `2j` (attention) and `2j + 1` (feed-forw
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,48 @@ class StagePlan:
 
     With `prefill` the stage's own part of the prompt is read without them too: what lies behind the beginning that it
     shares with the prompts of the last stage before it that reads at full depth. (The paper skips in decoding only.)
+
+    Decode steps are counted from 0: prefill gives an output's token 0, step c reads token c and gives token c + 1.
+
+    Raises:
+        ValueError: a later skip set does not come later or lacks something of the one before, or a factor is not a
+            positive number, belongs to nothing that is skipped, or would have to be applied in prefill.
     """
 
     skip: tuple[int, ...] = ()
     exit: ExitRule | None = None
     prefill: bool = False
+    later: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    """Pairs of a decode step and the skip set from that step on: it only grows (SkipDecode)."""
+    scale: tuple[tuple[int, float], ...] = ()
+    """Pairs of a sub-layer and the factor its input is multiplied by where it is skipped (AdaSkip's code); without one
+    the input passes on unchanged."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
+        object.__setattr__(self, "later", tuple((step, tuple(sorted(set(skip)))) for step, skip in self.later))
+        object.__setattr__(self, "scale", tuple(sorted(self.scale)))
+        last, known = 0, set(self.skip)
+        for step, skip in self.later:
+            if step <= last:
+                raise ValueError(f"a later skip set begins at decode step {step}; the steps rise, from 1")
+            if missing := sorted(known - {*skip}):
+                raise ValueError(f"the skip set from decode step {step} on lacks {missing}; skip sets only grow")
+            last, known = step, {*skip}
+        for sublayer, factor in self.scale:
+            if not (isfinite(factor) and factor > 0 and sublayer in known):
+                raise ValueError(f"sub-layer {sublayer} has factor {factor}; a positive one, of a skipped sub-layer")
+        if self.scale and self.prefill:
+            raise ValueError("a stage that skips in prefill too cannot scale; factors are for decoding")
+
+    def at(self, step: int) -> tuple[int, ...]:
+        """What decode step `step` skips."""
+        return next((skip for start, skip in reversed(self.later) if start <= step), self.skip)
+
+    @property
+    def most(self) -> tuple[int, ...]:
+        """What is skipped in the end."""
+        return self.later[-1][1] if self.later else self.skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +99,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, stage in self.stages.items():
-            wrong = [j for j in stage.skip if j not in range(self.num_sublayers)]
+            wrong = [j for j in stage.most if j not in range(self.num_sublayers)]
             if wrong:
                 raise ValueError(
                     f"stage {name!r} skips sub-layers {wrong}; {self.model} has 0 to {self.num_sublayers - 1}"
@@ -75,8 +112,8 @@ class Plan:
 
     @property
     def budgets(self) -> dict[str, int]:
-        """Stage -> number of skipped sub-layers."""
-        return {name: len(stage.skip) for name, stage in self.stages.items()}
+        """Stage -> number of skipped sub-layers; in the end, where a skip set grows."""
+        return {name: len(stage.most) for name, stage in self.stages.items()}
 
     @property
     def mean_full_layers(self) -> float:
@@ -85,8 +122,17 @@ class Plan:
 
     def without_exit(self) -> Plan:
         """The same skip sets with early exit switched off."""
-        stages = {name: StagePlan(stage.skip, None, stage.prefill) for name, stage in self.stages.items()}
-        return Plan(self.model, self.num_sublayers, stages, self.provenance)
+        return replace(self, stages={name: replace(stage, exit=None) for name, stage in self.stages.items()})
+
+    def apply(self, model: Any, stage: str) -> AbstractContextManager[Any]:
+        """Let `model.generate` of transformers follow one stage of the plan inside a `with` block.
+
+        Raises:
+            ValueError: no such stage, another number of sub-layers, or more than a fixed skip set while decoding.
+        """
+        # By name: this module is plain data, and knows nothing of torch until a model is there.
+        applied = importlib.import_module("litestage.model.apply").applied
+        return applied(model, self, stage)
 
     def check(self, model: str, num_sublayers: int, stages: Iterable[str]) -> None:
         """Raise `ValueError` unless the plan was made for this model and these stages."""
@@ -100,11 +146,15 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `plan.json`."""
-        stages = {}
+        stages: dict[str, dict[str, Any]] = {}
         for name, stage in self.stages.items():
             rule = stage.exit
             exit_ = None if rule is None else {"window": rule.window, "threshold": rule.threshold}
             stages[name] = {"skip": list(stage.skip), "exit": exit_, "prefill": stage.prefill}
+            if stage.later:
+                stages[name]["later"] = [{"step": step, "skip": list(skip)} for step, skip in stage.later]
+            if stage.scale:
+                stages[name]["scale"] = {str(sublayer): factor for sublayer, factor in stage.scale}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -126,6 +176,8 @@ class Plan:
                     tuple(stage["skip"]),
                     ExitRule(**stage["exit"]) if stage["exit"] else None,
                     bool(stage.get("prefill", False)),
+                    tuple((part["step"], tuple(part["skip"])) for part in stage.get("later", ())),
+                    tuple((int(sublayer), factor) for sublayer, factor in stage.get("scale", {}).items()),
                 )
                 for name, stage in data["stages"].items()
             }
@@ -159,9 +211,9 @@ class Plan:
             rule = stage.exit
             exit_ = f"mean of {rule.window} below {rule.threshold}" if rule else "none"
             when = "prefill and decode" if stage.prefill else "decode"
-            rows.append(
-                f"| {name} | {len(stage.skip)} | {len(stage.skip) / 2:g} | {list(stage.skip)} | {when} | {exit_} |"
-            )
+            which = ", ".join([str([*stage.skip]), *(f"from step {step} {[*skip]}" for step, skip in stage.later)])
+            which += ", scaled" * bool(stage.scale)
+            rows.append(f"| {name} | {len(stage.most)} | {len(stage.most) / 2:g} | {which} | {when} | {exit_} |")
         return "\n".join(
             [
                 f"# Skip plan for {self.model}",

@@ -35,6 +35,8 @@ class Rationale:
 
     id: str
     texts: StageTexts
+    where: str = field(default="", compare=False)
+    """File and line it was read from, for messages."""
 
 
 @dataclass(frozen=True)

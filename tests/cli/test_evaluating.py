@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
 
 from litestage import cli
+from litestage.cli import evaluating
+from litestage.config.judging import PEERS
 from litestage.lit.evaluation import BASELINE, CONTROL
-from litestage.plan import Plan
+from litestage.plan import Plan, StagePlan
+from litestage.report.answers import read_answers
 from litestage.report.schema import read
 
 
@@ -25,6 +33,69 @@ def test_the_results_compare_all_methods(done: SimpleNamespace) -> None:
     assert {method["n"] for method in results["methods"]} == {6}
     assert (results["timing"]["questions"], results["timing"]["processes"]) == (4, 1)
     assert set(names) <= set(done.summary["evaluate"])
+
+
+def test_the_greedy_answers_are_kept_and_the_page_is_written(done: SimpleNamespace) -> None:
+    answered = read_answers(done.folder / "answers.jsonl")
+    assert len(answered) == 6
+    for one in answered:
+        assert list(one.answers) == [BASELINE, "litestage", "litestage without exit"]
+        for answer in one.answers.values():
+            places = [(output.stage, output.option) for output in answer.outputs]
+            assert places == [("recall", ""), *(("analyze", label) for label in one.question.options), ("summarize", "")]
+    results = {method["name"]: method for method in read(done.folder / "results.json", "results")["methods"]}
+    for name, method in results.items():
+        right = [one.answers[name].answer == one.question.answer for one in answered if name in one.answers]
+        assert not right or sum(right) / 6 == method["single_pass_accuracy"]
+    page = done.folder / "report.html"
+    assert f"the whole run on one page: {page}" in done.stderr["evaluate"]
+    assert answered[0].question.id in page.read_text()
+
+
+def test_the_methods_named_are_compared_at_the_budget_nearest_to_the_plans(
+    copied: Path, again: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three sub-layers, in two blocks: whole-block methods read them as one block."""
+    monkeypatch.setattr(evaluating, "draw_all", lambda _: [])  # slow, and tested elsewhere
+    plan = Plan.from_pretrained(copied / "plan")
+    stages = {name: StagePlan(skip) for name, skip in zip(plan.stages, ((0, 1, 2, 3), (1, 2, 3), (1, 2)), strict=True)}
+    replace(plan, stages=stages).save_pretrained(copied / "plan")
+    summary = again(cli.evaluate, "--evaluate.methods", json.dumps(["litestage", *PEERS]), "--evaluate.repeats", "1")
+    methods = {method["name"]: method for method in read(copied / "results.json", "results")["methods"]}
+    assert list(methods) == [BASELINE, CONTROL, "litestage", *PEERS]
+    assert set(methods) <= set(summary)
+    skipped = {name: methods[name]["skipped_sublayers"]["analyze"] for name in PEERS}
+    blocks = dict.fromkeys(("unifiedskip", "skipdecode", "shortgpt", "every-mth"), 2)
+    assert skipped == {**dict.fromkeys(("adaskip", "adaskip scaled", "random"), 3), **blocks}
+    half = trained_parameters(copied) // 2
+    assert methods["shortgpt"]["skipped_parameters"] == dict.fromkeys(stages, half)
+    assert methods["litestage"]["skipped_parameters"]["recall"] == 2 * half
+
+
+def trained_parameters(folder: Path) -> int:
+    """Of all blocks of the trained model."""
+    weights = load_file(folder / "model" / "model.safetensors")
+    return sum(weight.numel() for name, weight in weights.items() if ".layers." in name)
+
+
+def test_an_old_importance_file_serves_all_methods_but_those_that_need_more(
+    copied: Path, fails: Callable[..., str]
+) -> None:
+    path = copied / "importance.json"
+    old = json.loads(path.read_text())
+    for stage in old["stages"].values():
+        del stage["ratios"], stage["blocks"]
+    path.write_text(json.dumps(old))
+    for name in ("shortgpt", "adaskip scaled"):
+        message = fails(cli.evaluate, "--evaluate.methods", json.dumps(["adaskip", name]))
+        assert "run `python train.py` again" in message
+        assert repr(name) in message
+
+
+def test_an_unknown_method_names_the_known_ones(fails: Callable[..., str], copied: Path) -> None:
+    message = fails(cli.evaluate, "--evaluate.methods", '["layerdrop"]')
+    assert "['layerdrop']" in message
+    assert ", ".join(PEERS) in message
 
 
 def test_evaluate_before_search_says_what_to_run(fails: Callable[..., str], copied: Path) -> None:

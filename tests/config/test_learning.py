@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from litestage.config import DataSettings, DropoutSettings, LoraSettings, ModelSettings
+from litestage.config.learning import BENCHMARKS
 
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: ModelSettings(learning_rate=0.0), "model.learning_rate is 0.0; it must be above 0"),
@@ -28,6 +29,16 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: DataSettings(batch_size=0), "data.batch_size is 0; at least 1"),
     (lambda: DataSettings(validation_size=0), "data.validation_size is 0; at least 1"),
     (lambda: DataSettings(benchmark="obqa", curriculum_steps=10), "data.curriculum_steps: obqa has no warm-up"),
+    (
+        lambda: DataSettings(benchmark="arc"),
+        r"data.benchmark is 'arc'; one of \['miniworld', 'obqa', 'csqa', 'strategyqa'\], or a .jsonl file",
+    ),
+    (lambda: DataSettings(benchmark="my/questions.json"), "data.benchmark is 'my/questions.json'; one of"),
+    (
+        lambda: DataSettings(benchmark="my.jsonl", source="a/b"),
+        "data.source is 'a/b'; your own questions have none, only a file",
+    ),
+    (lambda: DataSettings(rationales="my.jsonl"), "data.rationales is 'my.jsonl'; miniworld writes its own"),
 ]
 
 
@@ -40,3 +51,8 @@ def test_a_wrong_setting_is_refused_by_name_and_value(make: Callable[[], Any], m
 @pytest.mark.parametrize(("order", "top"), [("random", 1.0), ("nested", 0.5)])
 def test_the_ends_of_the_rates_of_dropout_are_allowed(order: Any, top: float) -> None:
     assert [DropoutSettings(rate, ramp, [3, 1], order).rate for rate, ramp in ((0.0, 0.0), (top, 1.0))] == [0.0, top]
+
+
+@pytest.mark.parametrize("benchmark", [*BENCHMARKS, "my.jsonl", "a folder/my.jsonl.gz"])
+def test_a_benchmark_is_a_name_or_a_file(benchmark: str) -> None:
+    assert DataSettings(benchmark=benchmark).source is None

@@ -73,16 +73,21 @@ def evaluate(
     return evaluated
 
 
-def test_methods_have_exactly_the_fields_of_the_results_format(evaluate: Callable[..., StagedEvaluation]) -> None:
+def test_methods_have_exactly_the_fields_of_the_results_format(
+    evaluate: Callable[..., StagedEvaluation], engine: Engine
+) -> None:
     schema = json.loads(files("litestage.report").joinpath("schemas/results.schema.json").read_text())
     item = schema["properties"]["methods"]["items"]
     made = evaluate(attempts=2, repeats=2).methods()
     assert [method["name"] for method in made] == [BASELINE, CONTROL, "litestage"]
     for method in made:
-        assert set(method) == set(item["required"]) == set(item["properties"])
+        assert set(item["required"]) < set(method) == set(item["properties"])
     assert [method["exit"] for method in made] == [False, False, True]
     assert made[2]["budgets"] == {"recall": 1, "analyze": 1, "summarize": 1}
     assert made[2]["mean_full_layers"] == 0.5
+    attention, ffn = (engine.decoder.parameters(sublayer) for sublayer in (0, 1))
+    assert made[2]["skipped_sublayers"] == made[2]["budgets"]
+    assert made[2]["skipped_parameters"] == {"recall": ffn, "analyze": attention, "summarize": ffn}
     assert made[0]["speedup"] == {"median": 1.0, "low": 1.0, "high": 1.0}
 
 

@@ -230,3 +230,30 @@ def test_the_likeliest_token_is_the_first_of_the_largest(size: int) -> None:
     for logits in (spread, ties, sparse, torch.zeros(2, size), torch.full((2, size), -torch.inf)):
         assert torch.equal(_likeliest(logits), logits.argmax(-1))
         assert _likeliest(logits).tolist() == [row.index(max(row)) for row in logits.tolist()]
+
+
+@pytest.mark.parametrize("skip", [set(), {0, 3}])
+def test_confidences_are_those_of_the_steps_that_gave_the_tokens(model: torch.nn.Module, skip: set[int]) -> None:
+    decoder, prompts = Decoder(model), make_prompts()
+    eos = (run(decoder, prompts, skip=frozenset(skip))[0].tokens[3],)
+    outputs = run(decoder, prompts, skip=frozenset(skip), eos=eos, confident=True)
+    assert {o.stop for o in outputs} == {"eos", "cap"}
+    for prompt, output in zip(prompts, outputs, strict=True):
+        filled = prefill(decoder, [prompt], Trace())
+        read, rest = torch.tensor(output.tokens[:-1], dtype=torch.long), len(output.tokens) - 1
+        with torch.inference_mode():
+            behind = decoder.hidden(read, [rest], filled.cache.select([0]), skip) if rest else filled.last[:0]
+            sure = decoder.logits(torch.cat((filled.last, behind))).softmax(-1).amax(-1)
+        assert output.confidences == pytest.approx(sure.tolist(), abs=2e-5)
+        assert output.confidences == [round(confidence, 6) for confidence in output.confidences]
+
+
+@pytest.mark.parametrize("rule", [None, ExitRule(2, 0.1)])
+def test_confidences_are_recorded_only_when_asked_for_and_change_nothing(
+    model: torch.nn.Module, rule: ExitRule | None
+) -> None:
+    decoder, prompts = Decoder(model), make_prompts()
+    plain, asked = (run(decoder, prompts, exit=rule, confident=confident) for confident in (False, True))
+    assert [(o.tokens, o.stop) for o in plain] == [(o.tokens, o.stop) for o in asked]
+    assert {len(o.confidences) for o in plain} == {0}
+    assert [len(o.confidences) for o in asked] == [len(o.tokens) for o in asked]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from litestage.model.exit import ExitWatch, confidence_of
+from litestage.model.exit import ExitWatch, confidence_of, first_exit
 from litestage.plan import ExitRule
 
 CPU = torch.device("cpu")
@@ -86,3 +86,34 @@ def test_random_histories(window: int) -> None:
             for i in anew:
                 start[kept[i]] = step + 1
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_where_a_row_exits_follows_from_its_confidences(window: int) -> None:
+    """The watch sees them one by one, `first_exit` all at once."""
+    generator = torch.Generator().manual_seed(window)
+    rows = (0.3 + 0.6 * torch.rand(60, 12, generator=generator)).double().round(decimals=6)
+    for threshold in (0.35, 0.5, 0.6123457, 0.75, 0.95):
+        rule = ExitRule(window, threshold)
+        watch = ExitWatch(rule, len(rows), CPU)
+        stops = torch.stack([watch.update(column) for column in rows.float().T], dim=1).tolist()
+        ends = [next((i + 1 for i, stop in enumerate(row) if stop), None) for row in stops]
+        assert [first_exit(row, rule) for row in rows.tolist()] == ends
+        assert threshold != 0.6123457 or window == 5 or len({*ends} - {None}) > 2
+
+
+def test_an_exit_needs_a_full_window_and_a_mean_below() -> None:
+    assert first_exit([0.1, 0.1], ExitRule(3, 0.9)) is None
+    assert first_exit([], ExitRule(1, 1.0)) is None
+    assert first_exit([0.1, 0.1, 0.1], ExitRule(3, 0.9)) == 3
+    assert first_exit([0.5, 0.5], ExitRule(1, 0.5)) is None
+    assert first_exit([0.9, 0.5, 0.2, 0.1], ExitRule(2, 0.4)) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_confidence_is_the_largest_probability_in_single_precision(dtype: torch.dtype) -> None:
+    logits = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    probabilities = logits.double().exp() / logits.double().exp().sum(-1, keepdim=True)
+    made = confidence_of(logits)
+    assert (made.shape, made.dtype) == ((5,), torch.float32)
+    torch.testing.assert_close(made.double(), probabilities.max(-1).values, rtol=1e-6, atol=0)

@@ -1,4 +1,4 @@
-"""Similarity against hooks on the transformers model; the ranking; the file."""
+"""What is measured against hooks on the transformers model; the ranking; the file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from litestage.model.importance import FORMAT, VERSION, Importance, prompt_similarity
+from litestage.model.importance import FORMAT, VERSION, Importance, mean_of, measure_prompts
 from litestage.model.sublayers import Decoder
+from litestage.report.schema import validate
 
 LENGTHS = (3, 17, 1, 30, 8)
 
@@ -21,10 +22,13 @@ def make_prompts() -> list[list[int]]:
     return [torch.randint(2, 300, (n,), generator=generator).tolist() for n in LENGTHS]
 
 
-def hooked(model: torch.nn.Module, prompt: list[int]) -> list[float]:
-    """The mean over tokens of cos(x + f(x), x) of every sub-layer, from forward hooks on one prompt."""
+def hooked(model: torch.nn.Module, prompt: list[int]) -> tuple[list[float], list[float], list[float]]:
+    """From forward hooks on one prompt: of every sub-layer the mean over tokens of cos(x + f(x), x) and the norm of the
+    whole x + f(x) over that of x; of every block the mean over tokens of cos(out, in)."""
     inputs: dict[int, Tensor] = {}
     means: dict[int, float] = {}
+    ratios: dict[int, float] = {}
+    blocks: list[float] = []
 
     def before(sublayer: int) -> Any:
         return lambda module, args, output: inputs.__setitem__(sublayer, args[0])
@@ -33,8 +37,12 @@ def hooked(model: torch.nn.Module, prompt: list[int]) -> list[float]:
         def hook(module: torch.nn.Module, args: object, output: Any) -> None:
             x, change = inputs[sublayer], output[0] if isinstance(output, tuple) else output
             means[sublayer] = float(cosine_similarity(x + change, x, dim=-1).mean())
+            ratios[sublayer] = float(torch.norm(x + change) / torch.norm(x))
 
         return hook
+
+    def through(module: torch.nn.Module, args: Any, output: Any) -> None:
+        blocks.append(float(cosine_similarity(output, args[0], dim=-1).mean()))
 
     handles = []
     for j, block in enumerate(model.model.layers):
@@ -43,36 +51,42 @@ def hooked(model: torch.nn.Module, prompt: list[int]) -> list[float]:
             block.self_attn.register_forward_hook(after(2 * j)),
             block.post_attention_layernorm.register_forward_hook(before(2 * j + 1)),
             block.mlp.register_forward_hook(after(2 * j + 1)),
+            block.register_forward_hook(through),
         ]
     with torch.inference_mode():
         model(torch.tensor([prompt]))
     for handle in handles:
         handle.remove()
-    return [means[j] for j in range(len(means))]
+    return [means[j] for j in range(len(means))], [ratios[j] for j in range(len(ratios))], blocks
 
 
-def test_similarity_equals_forward_hooks_and_every_prompt_has_its_own_mean(model: torch.nn.Module) -> None:
+def test_measures_equal_forward_hooks_and_every_prompt_has_its_own(model: torch.nn.Module) -> None:
     prompts = make_prompts()
-    want = torch.tensor([hooked(model, prompt) for prompt in prompts])
-    got = prompt_similarity(Decoder(model), prompts)
-    assert (got.shape, got.dtype) == ((5, 6), torch.float32)
-    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
-    assert want.std() > 0.01
+    wanted = [torch.tensor(rows) for rows in zip(*(hooked(model, prompt) for prompt in prompts), strict=True)]
+    got = measure_prompts(Decoder(model), prompts)
+    assert [part.shape for part in got] == [(5, 6), (5, 6), (5, 3)]
+    for part, want in zip(got, wanted, strict=True):
+        assert part.dtype == torch.float32
+        torch.testing.assert_close(part, want, rtol=0, atol=1e-5)
+        assert want.std() > 0.01
 
 
-def test_similarity_of_a_prompt_does_not_depend_on_the_batch(model: torch.nn.Module) -> None:
+def test_measures_of_a_prompt_do_not_depend_on_the_batch(model: torch.nn.Module) -> None:
     decoder, prompts = Decoder(model), make_prompts()
-    alone = torch.cat([prompt_similarity(decoder, [prompt]) for prompt in prompts])
-    torch.testing.assert_close(prompt_similarity(decoder, prompts), alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(prompt_similarity(decoder, prompts[::-1]), alone.flip(0), rtol=0, atol=1e-5)
+    together, backwards = measure_prompts(decoder, prompts), measure_prompts(decoder, prompts[::-1])
+    alone = [torch.cat(rows) for rows in zip(*(measure_prompts(decoder, [p]) for p in prompts), strict=True)]
+    for part, turned, one in zip(together, backwards, alone, strict=True):
+        torch.testing.assert_close(part, one, rtol=0, atol=1e-5)
+        torch.testing.assert_close(turned, one.flip(0), rtol=0, atol=1e-5)
 
 
-def test_similarity_of_a_half_precision_model_is_taken_in_fp32(model: torch.nn.Module) -> None:
+def test_measures_of_a_half_precision_model_are_taken_in_fp32(model: torch.nn.Module) -> None:
     prompts = make_prompts()
-    want = prompt_similarity(Decoder(model), prompts)
-    got = prompt_similarity(Decoder(model.bfloat16()), prompts)
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got, want, rtol=0, atol=0.1)
+    want = measure_prompts(Decoder(model), prompts)
+    got = measure_prompts(Decoder(model.bfloat16()), prompts)
+    assert {part.dtype for part in got} == {torch.float32}
+    for part, exact in zip(got, want, strict=True):
+        torch.testing.assert_close(part, exact, rtol=0, atol=0.1)
 
 
 def test_similarity_is_the_mean_over_stages_of_equal_weight() -> None:
@@ -95,6 +109,23 @@ def test_json_and_back() -> None:
     assert data["num_sublayers"] == 4
     assert data["order"] == [3, 0, 1, 2]
     assert data["similarity"] == [0.375, 0.375, 0.25, 0.875]
+    assert set(data["stages"]["a"]) == {"similarity", "questions"}
+
+
+def test_ratios_and_blocks_are_kept_per_stage() -> None:
+    ratios, blocks = {"a": [1.5, 0.5], "b": [2.5, 1.5]}, {"a": [0.25], "b": [0.75]}
+    made = Importance("m", {"a": [0.25, 0.5], "b": [0.5, 0.25]}, 3, ratios, blocks)
+    data = json.loads(json.dumps(made.to_json()))
+    validate(data, "importance")
+    assert Importance.from_json(data) == made
+    assert (data["stages"]["b"]["ratios"], data["stages"]["b"]["blocks"]) == ([2.5, 1.5], [0.75])
+    assert (mean_of(made.ratios), mean_of(made.blocks)) == ([2.0, 1.0], [0.5])
+
+
+def test_a_file_from_before_ratios_and_blocks_reads_as_one_without() -> None:
+    made = Importance.from_json(GOOD)
+    assert (made.ratios, made.blocks) == ({}, {})
+    validate(made.to_json(), "importance")
 
 
 STAGE = {"similarity": [0.1, 0.2], "questions": 2}

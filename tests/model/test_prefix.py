@@ -12,7 +12,7 @@ import torch
 from litestage.model import prefix
 from litestage.model.cache import KVCache, Layout, Prefix
 from litestage.model.decode import Prompts
-from litestage.model.prefix import Stretch, common, tree
+from litestage.model.prefix import Stretch, common, divide, tree
 
 Tokens = tuple[int, ...]
 Family = tuple[int, ...]  # (start, prompt, prompt, ...)
@@ -153,3 +153,40 @@ def test_longest_prefix_looks_at_the_given_rows_only() -> None:
     assert prompts.longest_prefix((7,), [3]) == Prefix(cache, 3, 1)
     assert prompts.longest_prefix((7,), [0, 1, 2]) is None
     assert prompts.longest_prefix((1, 2), []) is None
+
+
+def test_what_is_held_of_a_prompt_is_not_computed_again() -> None:
+    prompts = [tuple(range(30)), (*range(20), 77, 78), (5, 6, 7)]
+    levels, leaves = divide(prompts, [("a", 20), ("a", 20), None])
+    assert levels == []
+    assert leaves == [Stretch(0, 20, 30), Stretch(1, 20, 22), Stretch(2, 0, 3)]
+
+
+@pytest.mark.parametrize("held", [29, 30, 99])
+def test_the_last_token_is_computed_even_of_a_prompt_that_is_held_in_full(held: int) -> None:
+    assert divide([tuple(range(30))], [("a", held)]) == ([], [Stretch(0, 29, 30)])
+
+
+def test_only_prompts_that_go_on_from_the_same_place_share() -> None:
+    head = tuple(range(40))
+    prompts = [(*head, 50), (*head, 60), (*head, 70), (*head, 80)]
+    levels, _ = divide(prompts, [("a", 10), ("a", 10), ("b", 10), None])
+    assert levels == [[Stretch(0, 10, 40)]]
+    assert divide(prompts, [("a", 10), ("a", 11), ("b", 10), None])[0] == []
+    assert divide(prompts, [None] * 4)[0] == [[Stretch(0, 0, 40)]]
+
+
+@pytest.mark.parametrize("worth", [1, 8])
+def test_random_prompts_of_which_something_is_held(monkeypatch: pytest.MonkeyPatch, worth: int) -> None:
+    monkeypatch.setattr(prefix, "WORTH", worth)
+    random = Random(worth)
+    for _ in range(40):
+        prompts = draw(random, random.randint(1, 9))
+        known = [random.choice([None, (random.choice("ab"), random.randint(1, len(p)))]) for p in prompts]
+        starts = [
+            (None, 0) if k is None else (k[0], min(k[1], len(p) - 1)) for k, p in zip(known, prompts, strict=True)
+        ]
+        families = [
+            (start[1], *(i for i, other in enumerate(starts) if other == start)) for start in dict.fromkeys(starts)
+        ]
+        assert divide(prompts, known) == tree(prompts, families)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
@@ -11,7 +12,7 @@ import torch
 from litestage.model import decode as module
 from litestage.model.cache import KVCache, Layout
 from litestage.model.decode import Generated, Prompts, Rules, Trace, decode, prefill
-from litestage.model.slots import Slots
+from litestage.model.slots import Slots, decode_steps
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
 from litestage.seeding import uniforms
@@ -176,6 +177,30 @@ def test_random_ends_do_every_output_once_and_in_order(forked: bool) -> None:
         assert started == sorted(ended) == list(range(total))
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 16, 64])
+def test_steps_follow_from_the_lengths_of_the_outputs(width: int) -> None:
+    random = Random(width)
+    for _ in range(15):
+        lengths = [random.randint(1, 12) for _ in range(random.randint(1, 40))]
+        slots, counted = make_slots(len(lengths), width), Counter[int]()
+        while not slots.done:
+            slots.refill()
+            slots.steps += slots.working
+            ended = [s for s in slots.busy if slots.steps[s] == lengths[slots.outputs[s]]]  # type: ignore[index]
+            if ended:
+                slots.end(ended)
+                if slots.done:
+                    break
+                slots.shrink()
+            counted[len(slots.outputs)] += 1
+        assert decode_steps(lengths, width) == counted
+        assert sum(rows * steps for rows, steps in counted.items()) >= sum(lengths) - len(lengths)
+
+
+def test_outputs_of_one_token_or_none_at_all_take_no_step() -> None:
+    assert decode_steps([], 4) == decode_steps([1, 1, 1], 3) == {}
+
+
 @pytest.fixture
 def decoder(model: torch.nn.Module) -> Decoder:
     return Decoder(model)
@@ -211,6 +236,7 @@ def test_the_width_changes_no_token(decoder: Decoder, filled: Prompts, case: str
     for width in (64, 1, 2, 3):
         trace = Trace()
         outputs[width] = decode(decoder, filled, ROWS, Rules(12, EOS, width=width, **CASES[case]), trace)
+        assert trace.steps == decode_steps([len(o.tokens) for o in outputs[width]], width)
         assert max(trace.steps) <= width
         assert sum(rows * steps for rows, steps in trace.steps.items()) >= sum(len(o.tokens) - 1 for o in outputs[64])
     assert outputs[1] == outputs[2] == outputs[3] == outputs[64]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from litestage.records import Attempt, Question, StageOutput
+from litestage.report.answers import write_answers
 
 STAGES = ("recall", "analyze", "summarize")
 SUBLAYERS = 16
@@ -177,3 +183,41 @@ def profile() -> dict[str, Any]:
             "n": 200,
         },
     }
+
+
+def _attempt(question: Question, answer: str | None, thought: str) -> Attempt:
+    outputs = [StageOutput("recall", "", "prompt", thought, 5, "confidence" if answer is None else "eos")]
+    outputs += [StageOutput("analyze", k, "prompt", f"{v} may be.", 4, "eos") for k, v in question.options.items()]
+    outputs.append(StageOutput("summarize", "", "prompt", f"So the answer is option {answer}.", 8, "eos"))
+    return Attempt(question.id, 0, tuple(outputs), answer)
+
+
+@pytest.fixture
+def write_questions() -> Callable[..., Path]:
+    """Write `answers.jsonl` of so many questions: the plan misses every fourth, and cuts each recall short."""
+
+    def write(folder: Path, count: int = 8, text: str = "Which one floats?") -> Path:
+        questions = [Question(f"q{i}", f"{text} ({i})", {"A": "a nail", "B": "a log"}, "B") for i in range(count)]
+        full = [_attempt(q, "B", "Wood floats on water.") for q in questions]
+        plan = [_attempt(q, None if i % 4 == 3 else "B", "Wood sinks.") for i, q in enumerate(questions)]
+        return write_answers(folder, questions, {"full depth": full, "litestage": plan, "adaskip": full})
+
+    return write
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path,
+    results: dict[str, Any],
+    plan: dict[str, Any],
+    importance: dict[str, Any],
+    profile: dict[str, Any],
+    write_questions: Callable[..., Path],
+) -> Path:
+    """A run's folder with everything that the page is made from."""
+    (tmp_path / "run" / "plan").mkdir(parents=True)
+    documents = {"results": results, "plan/plan": plan, "importance": importance, "search": profile}
+    for name, document in documents.items():
+        (tmp_path / "run" / f"{name}.json").write_text(json.dumps(document))
+    write_questions(tmp_path / "run")
+    return tmp_path / "run"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 
+import numpy as np
 import pytest
 
 from litestage.engine import Engine
@@ -18,8 +21,8 @@ MODEL = CostModel(
     num_sublayers=6,
     rows=[1, 4],
     steps=[(1.0, 0.5, 0.25), (4.0, 2.0, 1.0)],
-    prefill=(10.0, 0.5),
-    fit={},
+    prefill=(10.0, 0.5, 0.2, 0.1),
+    fit={"points": 3},
 )
 
 
@@ -42,14 +45,40 @@ def test_step_seconds(rows: int, skip: set[int], seconds: float) -> None:
 def test_decode_and_prefill_add_up() -> None:
     assert MODEL.decode_seconds(Counter({1: 3, 4: 2}), {0}) == pytest.approx(3 * 2.75 + 2 * 11.0)
     assert MODEL.decode_seconds({}) == 0
-    assert MODEL.prefill_seconds(Trace(prefill_calls=2, prefill_tokens=40)) == 2 * 10.0 + 40 * 0.5
+    trace = Trace(prefill_calls=2, prefill_tokens=40)
+    assert MODEL.prefill_seconds(trace) == pytest.approx(2 * 10.0 + 40 * (0.5 + 3 * 0.2 + 3 * 0.1))
+    assert MODEL.prefill_seconds(trace, {0, 2, 5}) == pytest.approx(2 * 10.0 + 40 * (0.5 + 1 * 0.2 + 2 * 0.1))
+    assert MODEL.prefill_seconds(Trace()) == 0
 
 
 def test_to_json_keeps_everything() -> None:
     document = MODEL.to_json()
     assert document["rows"] == [1, 4]
     assert document["step_seconds"] == {"head": [1.0, 4.0], "attention": [0.5, 2.0], "ffn": [0.25, 1.0]}
-    assert document["prefill_seconds"] == {"call": 10.0, "token": 0.5}
+    assert document["prefill_seconds"] == {"call": 10.0, "token": 0.5, "attention": 0.2, "ffn": 0.1}
+
+
+def test_json_and_back() -> None:
+    back = CostModel.from_json(json.loads(json.dumps(MODEL.to_json())))
+    assert back == MODEL
+    for skip in ((), {0, 3}):
+        assert back.decode_seconds({1: 3, 3: 2}, skip) == MODEL.decode_seconds({1: 3, 3: 2}, skip)
+        assert back.prefill_seconds(Trace(2, 40), skip) == MODEL.prefill_seconds(Trace(2, 40), skip)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_takes_no_less_in_any_batch_up_to_the_largest(seed: int) -> None:
+    """However the costs bend between the calibrated batch sizes."""
+    draw = Random(seed)
+    grid = [1, 4, 16, 40]
+    steps = [(draw.uniform(1, 50), draw.uniform(0, 20), draw.uniform(0, 20)) for _ in grid]
+    model = CostModel(6, grid, steps, MODEL.prefill, {})
+    for skip in ((), {1}, {0, 2, 5}, range(6)):
+        each = [model.step_seconds(rows, skip) / rows for rows in range(1, 41)]
+        assert model.least_row_seconds(skip) == pytest.approx(min(each))
+        steps_taken = {rows: draw.randint(1, 9) for rows in (1, 3, 17, 40)}
+        rows_made = sum(rows * count for rows, count in steps_taken.items())
+        assert rows_made * model.least_row_seconds(skip) <= model.decode_seconds(steps_taken, skip)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +97,9 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
         ffn = decoder.num_sublayers // 2 - sum(j % 2 == 1 for j in rules.skip)
         return len(prompts) * (HEAD + ATTENTION * attention + FFN * ffn)
 
-    def prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> float:
-        return 7.0 + 0.25 * sum(len(p) for p in prompts)
+    def prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], skip: Sequence[int]) -> float:
+        attention, ffn = (decoder.num_sublayers // 2 - sum(j % 2 == part for j in skip) for part in (0, 1))
+        return 7.0 + sum(len(p) for p in prompts) * (0.25 + 0.03 * attention + 0.02 * ffn)
 
     monkeypatch.setattr(cost, "_decode_seconds", decode_seconds)
     monkeypatch.setattr(cost, "_prefill_seconds", prefill_seconds)
@@ -79,10 +109,20 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
     assert len(told) == 3
     for rows, step in zip(made.rows, made.steps, strict=True):
         assert step == pytest.approx((rows * HEAD, rows * ATTENTION, rows * FFN))
-    assert made.prefill == pytest.approx((7.0, 0.25))
+    assert made.prefill == pytest.approx((7.0, 0.25, 0.03, 0.02))
     errors = [value for name, value in made.fit.items() if name.endswith("error")]
     assert max(errors) < 1e-9
-    assert made.fit["points"] == 3 * 6 + 3 * 2
+    assert made.fit["points"] == 3 * 6 + 3 * 4
+
+
+def test_a_part_that_would_come_out_negative_is_left_out_and_the_others_are_fitted_without_it() -> None:
+    features = np.array([[1.0, 10.0, 30.0], [1.0, 20.0, 40.0], [1.0, 30.0, 90.0]])
+    seconds = features @ [1.0, 1.0, -0.1]
+    fitted, errors = cost._fit(list(zip(features.tolist(), seconds.tolist(), strict=True)))
+    others = np.linalg.lstsq(features[:, :2] / seconds[:, None], np.ones(3), rcond=None)[0]
+    assert fitted == pytest.approx([*others, 0.0])
+    assert errors == pytest.approx(abs(features[:, :2] @ others - seconds) / seconds)
+    assert min(fitted[:2]) > 0
 
 
 def test_calibration_on_a_real_engine_is_positive_and_monotone(engine: Engine) -> None:
@@ -94,6 +134,7 @@ def test_calibration_on_a_real_engine_is_positive_and_monotone(engine: Engine) -
         assert costs[0] > 0
     assert min(min(step) for step in made.steps) >= 0
     assert made.prefill_seconds(Trace(1, 12)) > 0
+    assert made.prefill_seconds(Trace(1, 12)) >= made.prefill_seconds(Trace(1, 12), everything) >= 0
     names = {"decode_median_relative_error", "decode_max_relative_error", "prefill_median_relative_error"}
     assert set(made.fit) == {"points"} | names
     assert made.fit["decode_median_relative_error"] <= made.fit["decode_max_relative_error"]

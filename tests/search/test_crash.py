@@ -23,7 +23,7 @@ from litestage.search.journal import Journal
 from litestage.search.objective import Objective
 from litestage.search.stagewise import search
 
-COST = CostModel(6, [1, 20], [(1.0, 0.5, 0.25), (20.0, 10.0, 5.0)], (10.0, 0.5), {})
+COST = CostModel(6, [1, 20], [(1.0, 0.5, 0.25), (20.0, 10.0, 5.0)], (10.0, 0.5, 0.0, 0.0), {})
 KILLS = 20
 
 

@@ -38,6 +38,14 @@ def test_shares_add_up_and_longer_outputs_take_more(engine: Engine, questions: l
         assert sorted(range(5), key=lambda i: made[i]) == sorted(range(5), key=lambda i: work.decode_share[i])
 
 
+def test_a_plan_that_grows_is_refused_by_its_stage(engine: Engine, questions: list[Question]) -> None:
+    plan = engine.full_depth()
+    growing = replace(plan, stages={**plan.stages, "analyze": StagePlan(later=((3, (1,)),))})
+    attempts = run(engine, questions[:1], plan).attempts
+    with pytest.raises(ValueError, match=r"the skip sets of \['analyze'\] grow while decoding"):
+        replay(engine, attempts, growing, 1)
+
+
 def test_no_room_costs_nothing(engine: Engine, questions: list[Question]) -> None:
     attempt = run(engine, questions[:1], engine.full_depth()).attempts[0]
     last = replace(attempt.outputs[-1], tokens=0, stop="no room")

@@ -76,10 +76,16 @@ def test_examples_of_a_question() -> None:
 
 
 def test_examples_name_a_missing_rationale() -> None:
-    partial = Rationale("q1", {**RATIONALE.texts, "analyze": {"A": "a nail sinks."}})
-    with pytest.raises(ValueError, match=r"question q1: no rationale for stage 'analyze' B"):
+    partial = Rationale("q1", {**RATIONALE.texts, "analyze": {"A": "a nail sinks."}}, "mine.jsonl:7")
+    message = (
+        r"^mine\.jsonl:7: question q1: no rationale for stage 'analyze' B; expected an object: option label -> text"
+    )
+    with pytest.raises(ValueError, match=message + r", it has \['recall', 'analyze'\]$"):
         list(examples(QUESTION, partial, three_stages()[:2]))
-    with pytest.raises(ValueError, match=r"question q1: no rationale for stage 'recall'$"):
+    message = (
+        "^question q1: no rationale for stage 'recall'; expected a text, it has none, data.rationales names a file"
+    )
+    with pytest.raises(ValueError, match=message):
         list(examples(QUESTION, Rationale("q1", {}), three_stages()))
 
 

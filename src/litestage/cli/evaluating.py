@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
-from litestage.cli.common import command
+from litestage.cli.common import command, console
 from litestage.engine import Engine
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
@@ -14,19 +16,21 @@ from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
 from litestage.model.importance import Importance
 from litestage.plan import Plan
+from litestage.report.answers import write_answers
 from litestage.report.environment import environment
 from litestage.report.figures import draw_all
+from litestage.report.page import write_report
 from litestage.report.schema import read, validate
 from litestage.report.table import results_table, show
 from litestage.runs import make_trainer, needed, trained_engine, weights_hash
-from litestage.search.policies import AdaSkip, nearest_budget
+from litestage.search.policies import nearest_budget, peer
 from litestage.settings import Given
 from litestage.text.benchmarks import load
 
 
 @command
 def evaluate(given: Given) -> dict[str, Any]:
-    """Compare the plan with full depth and AdaSkip on the test questions."""
+    """Compare the plan with full depth and other methods on the test questions."""
     experiment, folder = given.experiment, given.folder
     engine = trained_engine(given)
     plan = Plan.from_pretrained(folder / "plan")
@@ -35,9 +39,10 @@ def evaluate(given: Given) -> dict[str, Any]:
         raise ValueError(f"{folder / 'plan'}: the model was trained again since this search; run search.py again")
     importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
     full = engine.full_depth()
-    uniform = AdaSkip(importance, engine.stage_names)
-    methods = {BASELINE: full, CONTROL: full, "litestage": plan, "litestage without exit": plan.without_exit()}
-    methods[uniform.name] = uniform.plan(nearest_budget(plan))
+    own = {"litestage": plan, "litestage without exit": plan.without_exit()}
+    methods = {BASELINE: full, CONTROL: full}
+    for name in experiment.evaluate.methods:
+        methods[name] = own.get(name) or peer(name, engine, importance, experiment.seed).plan(nearest_budget(plan))
     splits = load(experiment.data, experiment.seed)
     module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
     data = QuestionData(experiment, splits, engine.tokenizer)
@@ -50,6 +55,7 @@ def evaluate(given: Given) -> dict[str, Any]:
         if not trainer.is_global_zero:
             return _summary(results)
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        write_answers(folder, module.questions, {name: tally.greedy for name, tally in module.tallies.items()})
         columns = [
             "name",
             "accuracy",
@@ -61,12 +67,22 @@ def evaluate(given: Given) -> dict[str, Any]:
         rows = [[m[c] for c in columns] + [m["speedup"]["median"]] for m in results["methods"]]
         tracking.log_table(logger, "evaluate/methods", [*columns, "speedup"], rows)
         shown = experiment.tracking.samples
-        for name in (BASELINE, "litestage"):
+        for name in [n for n in (BASELINE, "litestage") if n in methods]:
             pairs = list(zip(module.questions, module.tallies[name].greedy, strict=True))[:shown]
             tracking.log_table(logger, f"evaluate/samples/{name}", SAMPLE_COLUMNS, sample_rows(pairs))
-        tracking.log_figures(logger, draw_all(folder))
+        tracking.log_figures(logger, _figures(folder))
     show(results_table(results), sys.stderr)
+    console.print(f"the whole run on one page: {write_report(folder)}", markup=False, highlight=False, soft_wrap=True)
     return {"step": "evaluate", "folder": str(folder), **_summary(results)}
+
+
+def _figures(folder: Path) -> list[Path]:
+    """The run's figures; a file of another version (an old search) costs the figures, not the evaluation."""
+    try:
+        return draw_all(folder)
+    except ValueError as error:
+        warnings.warn(f"no figures: {error}", stacklevel=2)
+        return []
 
 
 def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int, processes: int) -> dict[str, Any]:

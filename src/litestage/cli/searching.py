@@ -110,8 +110,7 @@ def search(given: Given) -> dict[str, Any]:
 
 def _about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
     """What outputs depend on besides prompt and plan, and what calibrated costs depend on."""
-    reasoning = asdict(engine.reasoning)
-    stages = json.dumps(reasoning.pop("stages"), sort_keys=True)
+    stages = json.dumps([asdict(stage) for stage in engine.reasoning.stages], sort_keys=True)
     dtype = str(engine.decoder.dtype).removeprefix("torch.")
     made_by = environment(str(engine.decoder.device), dtype)
     return {
@@ -120,7 +119,8 @@ def _about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[
         "benchmark": given.experiment.data.benchmark,
         "questions": split_hash(questions),
         "stages": hashlib.sha256(stages.encode()).hexdigest()[:12],
-        "reasoning": reasoning,
+        "batch_size": engine.reasoning.batch_size,
+        "rows": engine.reasoning.rows,
         "packed": given.experiment.model.packed,
         "compile": given.experiment.model.compile,
         "dtype": dtype,

@@ -48,7 +48,8 @@ def train(given: Given) -> dict[str, Any]:
         resume = str(folder / "last.ckpt") if given.ckpt_path == "last" else given.ckpt_path
         trainer.fit(module, QuestionData(experiment, splits, tokenizer), ckpt_path=resume)
         journal = folder / "search.jsonl"
-        if journal.exists() and weights_hash(folder) != before:  # it is about weights that are gone
+        stale = journal.exists() and weights_hash(folder) != before  # it is about weights that are gone
+        if stale and trainer.is_global_zero:
             journal.replace(journal.with_suffix(".jsonl.old"))
         return {
             "step": "train",

@@ -8,6 +8,11 @@ from typing import Literal
 from litestage.config.checks import counts, require
 from litestage.plan import ExitRule
 
+OWN = ("litestage", "litestage without exit")
+"""What a search found, as it is and without its exit rules."""
+PEERS = ("adaskip", "adaskip scaled", "unifiedskip", "skipdecode", "shortgpt", "every-mth", "random")
+"""Methods with one budget for all stages."""
+
 
 @dataclass
 class SearchSettings:
@@ -53,7 +58,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         require(0 <= self.eps < 1, f"search.eps is {self.eps}; it is a share of accuracy, from 0 to below 1")
-        counts("search", self, "step", "importance_questions", "questions", "coarse")
+        counts("search", self, "step", "importance_questions", "questions", "coarse", "exit_window")
         require((self.max_budget or 0) >= 0, f"search.max_budget is {self.max_budget}; at least 0, or null for all")
         require(0 < self.racing_error < 1, f"search.racing_error is {self.racing_error}; a probability between 0 and 1")
         require(
@@ -79,9 +84,14 @@ class EvaluateSettings:
     """Test questions that are timed; null times all."""
     repeats: int = 3
     """Paired timing repeats; the methods take turns."""
+    methods: list[str] = field(default_factory=lambda: [*OWN, "adaskip"])
+    """What is compared with full depth: `litestage`, `litestage without exit`, and at the uniform budget nearest to the
+    plan's mean `adaskip`, `adaskip scaled`, `unifiedskip`, `skipdecode`, `shortgpt`, `every-mth`, `random`."""
 
     def __post_init__(self) -> None:
         counts("evaluate", self, "attempts", "repeats", "timed_questions")
+        unknown = [name for name in self.methods if name not in (*OWN, *PEERS)]
+        require(not unknown, f"evaluate.methods has unknown {unknown}; known are {', '.join((*OWN, *PEERS))}")
 
 
 @dataclass

@@ -7,6 +7,9 @@ from typing import Literal
 
 from litestage.config.checks import counts, require
 
+BENCHMARKS = ("miniworld", "obqa", "csqa", "strategyqa")
+"""What `data.benchmark` may name, besides a file."""
+
 
 @dataclass
 class TinySettings:
@@ -105,10 +108,13 @@ class ModelSettings:
 class DataSettings:
     """Which questions and rationales, and in what order they are learned."""
 
-    benchmark: Literal["miniworld", "obqa"] = "miniworld"
-    """`miniworld` (embedded, needs no download) or `obqa` (OpenBookQA)."""
-    source: str = "allenai/openbookqa"
-    """Hub id, `org/repo@revision`, or a folder with the original `train.jsonl`, `dev.jsonl`, `test.jsonl`."""
+    benchmark: str = "miniworld"
+    """`miniworld` (embedded, needs no download), `obqa` (OpenBookQA), `csqa` (CommonsenseQA), `strategyqa`
+    (StrategyQA), or a `.jsonl` file with your own questions."""
+    source: str | None = None
+    """Hub id, `org/repo@revision`, or a folder with the benchmark's original files; null: its own place on the hub."""
+    rationales: str | None = None
+    """A `.jsonl` file with the reasoning of training questions; null: what the package has for the benchmark."""
     train_size: int | None = None
     """Training questions used; null takes all."""
     validation_size: int | None = None
@@ -129,5 +135,15 @@ class DataSettings:
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}; at least 1")
         counts("data", self, "train_size", "validation_size", "test_size")
+        own = self.benchmark.endswith((".jsonl", ".jsonl.gz"))
+        require(
+            own or self.benchmark in BENCHMARKS,
+            f"data.benchmark is {self.benchmark!r}; one of {list(BENCHMARKS)}, or a .jsonl file with your questions",
+        )
+        require(not (own and self.source), f"data.source is {self.source!r}; your own questions have none, only a file")
+        require(
+            self.benchmark != "miniworld" or self.rationales is None,
+            f"data.rationales is {self.rationales!r}; miniworld writes its own, set it to null",
+        )
         if self.curriculum_steps and self.benchmark != "miniworld":
             raise ValueError(f"data.curriculum_steps: {self.benchmark} has no warm-up exercises; set it to 0")

@@ -19,6 +19,7 @@ from litestage.metrics import score, tokens_per_question
 from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Attempt, Question
+from litestage.search.policies import skipped_parameters, skipped_sublayers
 from litestage.timing import spread
 
 BASELINE = "full depth"
@@ -122,6 +123,8 @@ class StagedEvaluation(L.LightningModule):
         return {
             "name": name,
             "budgets": tally.plan.budgets,
+            "skipped_sublayers": skipped_sublayers(self.engine, tally.plan),
+            "skipped_parameters": skipped_parameters(self.engine, tally.plan),
             "mean_full_layers": tally.plan.mean_full_layers,
             "exit": any(stage.exit for stage in tally.plan.stages.values()),
             "accuracy": voted.accuracy,

@@ -10,9 +10,10 @@ prompt it is recomputed.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -75,6 +76,8 @@ class Rules:
 
     `temperature` `None` is greedy; else tokens are drawn with the numbers `draws` `[B, max_new_tokens]` in [0, 1).
     At most `width` rows share a step; the others wait until some end. `confident` records every token's confidence.
+    `later` maps a decode step to the skip set from that step on; sets only grow, since a skipped attention leaves gaps
+    in its cache. `scale` maps a skipped sub-layer to the factor of its input.
     """
 
     max_new_tokens: int
@@ -85,6 +88,8 @@ class Rules:
     draws: Tensor | None = None
     width: int = 128
     confident: bool = False
+    later: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    scale: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,9 @@ def _behind(decoder: Decoder, before: Sequence[Prefix | None], room: int) -> KVC
 def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules, trace: Trace) -> list[Generated]:
     """Generate from prefilled prompts; rows that end leave the batch, waiting ones take their places.
 
+    Prefill gives an output's token 0; decode step c, from 0, reads token c and gives token c + 1. Where the skip set
+    depends on the step (`rules.later`), groups of `rules.width` outputs start together and nobody enters in between.
+
     Args:
         decoder: the model.
         prompts: what `prefill` returned; left as it is.
@@ -188,8 +196,17 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
     Returns:
         One `Generated` per entry of `rows`.
     """
-    if not rows:
-        return []
+    made: list[Generated] = []
+    size = rules.width if rules.later else max(1, len(rows))
+    for start in range(0, len(rows), size):
+        group = slice(start, start + size)
+        draws = None if rules.draws is None else rules.draws[group]
+        made += _decode(decoder, prompts, rows[group], replace(rules, draws=draws), trace)
+    return made
+
+
+def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules, trace: Trace) -> list[Generated]:
+    """`decode`, as one batch that is refilled; with `rules.later` all rows must fit in it at once."""
     device, total = decoder.device, len(rows)
     source, sources = _starts(decoder, prompts, rows)
     layout = decoder.layout.without([j // 2 for j in rules.skip if j % 2 == 0])
@@ -206,7 +223,8 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
     watch = ExitWatch(rules.exit, width, device) if rules.exit else None
     logits = torch.zeros(width, decoder.head.weight.shape[0], device=device)
     ends: dict[int, tuple[int, StopReason]] = {}
-    while True:
+    skip = rules.skip
+    for step in itertools.count():
         new = slots.refill()
         if new is not None:
             logits[new] = decoder.logits(prompts.last[origin[slots.index[new]]])
@@ -233,7 +251,8 @@ def decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rules
                 token = token[kept]
                 if watch:
                     watch.keep(kept)
-        logits = decoder.logits(decoder.hidden(token, None, slots.cache, rules.skip))
+        skip = rules.later.get(step, skip)
+        logits = decoder.logits(decoder.hidden(token, None, slots.cache, skip, scale=rules.scale))
         trace.steps[len(slots.outputs)] += 1
     made, levels = tokens.tolist(), sure.double().round(decimals=6).tolist()
     return [

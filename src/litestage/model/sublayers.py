@@ -10,7 +10,7 @@ view borrows the modules of a Hugging Face model (adapters included) and owns po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,6 +85,13 @@ class Decoder:
         """An empty cache of `rows` rows with room for `capacity` tokens each; it grows on demand."""
         return KVCache(self.layout, rows, capacity)
 
+    def parameters(self, sublayer: int) -> int:
+        """How many parameters a sub-layer has, its norm included."""
+        block = self.blocks[sublayer // 2]
+        attention = (block.input_layernorm, block.self_attn)
+        modules = (block.post_attention_layernorm, block.mlp) if sublayer % 2 else attention
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
     def hidden(
         self,
         ids: Tensor,
@@ -92,6 +99,7 @@ class Decoder:
         cache: KVCache,
         skip: Collection[int] = (),
         observe: Observer | None = None,
+        scale: Mapping[int, float] | None = None,
     ) -> Tensor:
         """Run new tokens through the kept sub-layers and append them to `cache`.
 
@@ -99,8 +107,9 @@ class Decoder:
             ids: `[N]` token ids, those of the first row first.
             counts: new tokens of each row, N in all; `None` is one each.
             cache: holds what the tokens may attend to; a skipped attention writes nothing into it.
-            skip: sub-layers that pass their input on unchanged.
+            skip: sub-layers that pass their input on, unchanged or multiplied by their factor in `scale`.
             observe: sees the residual stream before and after every kept sub-layer.
+            scale: skipped sub-layer -> factor.
 
         Returns:
             The residual stream after the last sub-layer, `[N, C]`.
@@ -113,6 +122,8 @@ class Decoder:
         rope = cos[0, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[0, :, None]
         for sublayer in range(self.num_sublayers):
             if sublayer in skip:
+                if scale and sublayer in scale:
+                    x = x * scale[sublayer]
                 continue
             index, is_ffn = divmod(sublayer, 2)
             after = x + (self._ffn(index, x) if is_ffn else self._attention(index, x, rope, step))

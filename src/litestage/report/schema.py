@@ -60,12 +60,22 @@ def read(path: Path, name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _check_version(data, name)
         validate(data, name)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return data
+
+
+def _check_version(data: Any, name: str) -> None:
+    """Say so first when a document is of another version: what else differs then follows from that."""
+    schema: Any = _validator(name).schema
+    known = schema["properties"]["version"]["const"]
+    found = data.get("version", known) if isinstance(data, Mapping) else known
+    if found != known:
+        raise ValueError(f"{name}: $.version: is {found!r}; allowed: {known}, which this program reads and writes")
 
 
 @cache
@@ -107,8 +117,8 @@ def _results(data: Mapping[str, Any]) -> Problems:
         if method["name"] in names[:index]:
             yield f"{path}.name", f"{method['name']!r} appears twice; allowed: distinct names"
         yield from _budgets(method["budgets"], data["num_sublayers"], f"{path}.budgets")
-        for field in ("budgets", "tokens_per_question"):
-            if set(method[field]) != stages:
+        for field in ("budgets", "tokens_per_question", "skipped_sublayers", "skipped_parameters"):
+            if field in method and set(method[field]) != stages:
                 yield f"{path}.{field}", f"has stages {sorted(method[field])}; allowed: {sorted(stages)}"
         low, median, high = (method["speedup"][key] for key in ("low", "median", "high"))
         if not low <= median <= high:
@@ -120,15 +130,22 @@ def _results(data: Mapping[str, Any]) -> Problems:
 
 def _plan(data: Mapping[str, Any]) -> Problems:
     for name, stage in data["stages"].items():
-        wrong = [j for j in stage["skip"] if j >= data["num_sublayers"]]
-        if wrong:
-            yield f"$.stages.{name}.skip", f"skips sub-layers {wrong}; allowed: 0 to {data['num_sublayers'] - 1}"
+        path = f"$.stages.{name}"
+        sets = {f"{path}.skip": stage["skip"], f"{path}.scale": map(int, stage.get("scale", {}))}
+        sets |= {f"{path}.later[{i}].skip": part["skip"] for i, part in enumerate(stage.get("later", []))}
+        for place, named in sets.items():
+            wrong = [j for j in named if j >= data["num_sublayers"]]
+            if wrong:
+                yield place, f"skips sub-layers {wrong}; allowed: 0 to {data['num_sublayers'] - 1}"
 
 
 def _importance(data: Mapping[str, Any]) -> Problems:
     count = data["num_sublayers"]
     lists = {"$.similarity": data["similarity"]}
-    lists |= {f"$.stages.{name}.similarity": stage["similarity"] for name, stage in data["stages"].items()}
+    for name, stage in data["stages"].items():
+        lists |= {f"$.stages.{name}.{key}": stage[key] for key in ("similarity", "ratios") if key in stage}
+        if len(stage.get("blocks", count // 2 * [0])) != count // 2:
+            yield f"$.stages.{name}.blocks", f"has {len(stage['blocks'])} values; allowed: {count // 2}, one a block"
     for path, values in lists.items():
         if len(values) != count:
             yield path, f"has {len(values)} values; allowed: {count}, one a sub-layer"
@@ -145,6 +162,8 @@ def _search(data: Mapping[str, Any]) -> Problems:
         for field in ("budgets", "tokens"):
             if set(trial[field]) != set(stages) and not (trial["stopped"] and field == "tokens"):
                 yield f"{path}.{field}", f"has stages {sorted(trial[field])}; allowed: {sorted(stages)}"
+        if bool(trial["stopped"]) != (trial["latency"] is None) or (trial["stopped"] and trial["feasible"]):
+            yield f"{path}.latency", "a trial has a latency or was given up, never both; given up, it is not feasible"
         if trial["budgets"].get(trial["stage"]) != trial["budget"]:
             yield f"{path}.budget", f"{trial['budget']} differs from budgets.{trial['stage']}; allowed: the same number"
 

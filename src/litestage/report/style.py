@@ -54,7 +54,14 @@ _KNOWN = {
     "litestage without exit": Style(ORANGE, "^", "\\\\"),
     "adaskip": Style(BLUE, "s", "xx"),
 }
-_OTHERS = [Style(GREEN, "v", "--"), Style(PURPLE, "P", "++"), Style(YELLOW, "X", "oo")]
+_OTHERS = [
+    Style(GREEN, "v", "--"),
+    Style(PURPLE, "P", "++"),
+    Style(YELLOW, "X", "oo"),
+    Style("#999999", "<", "**"),
+    Style("#A6761D", ">", "||"),
+    Style("#B2DF8A", "h", "OO"),
+]
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:

@@ -93,8 +93,8 @@ class Journal:
                 raise ValueError(f"{self.path}: line {number} is damaged ({error}); {_ANEW}") from error
         return out
 
-    def _check(self, head: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        if (head.get("format"), head.get("version")) != (FORMAT, VERSION):
+    def _check(self, head: Any, about: Mapping[str, Any]) -> None:
+        if not isinstance(head, Mapping) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
             raise ValueError(f"{self.path}: not a {FORMAT!r} file of version {VERSION}; {_ANEW}")
         was = head.get("about", {})
         changed = [

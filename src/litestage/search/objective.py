@@ -217,13 +217,13 @@ class Objective:
 
     def _verdict(self, runner: _Runner, limit: float, looks: int) -> Stopped:
         """Whether and why a runner leaves."""
-        if self.racing == "off" or runner.needed == 0:
+        if self.racing == "off" or runner.needed == 0 or len(runner.right) == runner.n:
             return ""
         if runner.could_reach < runner.needed:
             return "accuracy"
         if self._at_least(runner) > limit * runner.n:
             return "latency"
-        if self.racing == "statistical" and self._wrong < len(runner.right) < runner.n:
+        if self.racing == "statistical" and self._wrong < len(runner.right):
             losses = [not ok for ok in runner.right.values()][self._wrong :]
             gains = sum(list(runner.right.values())[: self._wrong])
             rest = runner.n - self._wrong

@@ -14,7 +14,7 @@ import torch
 from litestage import sharing
 from litestage.config import SearchSettings
 from litestage.engine import Engine, encode
-from litestage.model.importance import Importance, prompt_similarity
+from litestage.model.importance import Importance, measure_prompts
 from litestage.pipeline import run
 from litestage.records import Question
 from litestage.reuse import Reuse
@@ -25,7 +25,7 @@ from litestage.search.effects import StageLosses, greedy_order, worth
 def measure_importance(
     engine: Engine, questions: Sequence[Question], progress: Callable[[int], None] | None = None
 ) -> Importance:
-    """Mean similarity of every sub-layer per stage, over the prompts that full depth meets on `questions`.
+    """Mean similarities and norm ratios per stage, over the prompts that full depth meets on `questions`.
 
     The option prompts of a question are averaged first, then the questions; a stage's prompt holds the outputs of
     the stages before it, so generated tokens are included. Processes that work together share the questions.
@@ -41,15 +41,19 @@ def measure_importance(
         for output in attempt.outputs:
             prompts[output.stage].append(output.prompt)
         for stage, texts in prompts.items():
-            means[stage].append(prompt_similarity(engine.decoder, encode(engine.tokenizer, texts)).mean(0))
+            parts = measure_prompts(engine.decoder, encode(engine.tokenizer, texts))
+            means[stage].append(torch.cat([part.mean(0) for part in parts]))
         if progress:
             progress(sharing.processes())
     shares = sharing.gather(means)
     # Summed in the order of the questions, so that the number of processes changes no digit.
+    count = engine.decoder.num_sublayers
     stages = {
-        name: torch.stack(sharing.interleave([s[name] for s in shares])).mean(0).tolist() for name in engine.stage_names
+        name: torch.stack(sharing.interleave([s[name] for s in shares])).mean(0).split((count, count, count // 2))
+        for name in engine.stage_names
     }
-    return Importance(engine.name, stages, len(questions))
+    similarity, ratios, blocks = ({name: parts[i].tolist() for name, parts in stages.items()} for i in range(3))
+    return Importance(engine.name, similarity, len(questions), ratios, blocks)
 
 
 def rank(

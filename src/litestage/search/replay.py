@@ -31,7 +31,16 @@ class Work:
 
 
 def replay(engine: Engine, attempts: Sequence[Attempt], plan: Plan, together: int) -> list[dict[str, Work]]:
-    """The work of greedy attempts, one a question, answered `together` at a time: stage -> work, batch by batch."""
+    """The work of greedy attempts, one a question, answered `together` at a time: stage -> work, batch by batch.
+
+    Raises:
+        ValueError: the skip set of a stage grows while it decodes: its steps differ in cost, work counts them alike.
+    """
+    growing = [name for name, stage in plan.stages.items() if stage.later]
+    if growing:
+        raise ValueError(
+            f"the skip sets of {growing} grow while decoding; work is counted for plans with fixed sets only"
+        )
     return [_batch(engine, attempts[start : start + together], plan) for start in range(0, len(attempts), together)]
 
 

@@ -54,10 +54,18 @@ def examples(question: Question, rationale: Rationale, stages: Sequence[StageSet
         for label, prompt in render(question, stages, index, rationale.texts).items():
             written = rationale.texts.get(stage.name, {}).get(label)
             if written is None and "{rationale}" in stage.target:
-                raise ValueError(f"question {question.id}: no rationale for stage {stage.name!r} {label}".rstrip())
+                raise _missing(question, rationale, stage, label)
             rest = {"answer": question.answer, "label": label, "option": question.options.get(label, "")}
             target = stage.target.format(rationale=finish(written) if written else "", **rest)
             yield Example(stage.name, prompt, target)
+
+
+def _missing(question: Question, rationale: Rationale, stage: StageSettings, label: str) -> ValueError:
+    what = f"question {question.id}: no rationale for stage {stage.name!r} {label}".rstrip()
+    where = f"{rationale.where}: " if rationale.where else ""
+    expected = "an object: option label -> text" if stage.fans_out else "a text"
+    has = f"it has {list(rationale.texts)}" if rationale.texts else "it has none, data.rationales names a file of them"
+    return ValueError(f"{where}{what}; expected {expected}, {has}")
 
 
 def _cue(stage: StageSettings, label: str, option: str) -> str:
