@@ -27,9 +27,10 @@ from litestage.records import Question
 from litestage.report.schema import read
 from litestage.runs import needed, trained_engine
 from litestage.search.cost import CostModel, calibrate
-from litestage.search.objective import Objective, Spent, Trial
+from litestage.search.objective import Objective
 from litestage.search.ranking import rank
 from litestage.search.stagewise import search
+from litestage.search.trial import Spent, Trial
 from litestage.settings import parse
 from litestage.text.benchmarks import load
 

@@ -18,7 +18,7 @@ MODELS = {"tinyllama": "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "qwen2.5-0.5b": "Qw
 BATCHES = {"obqa": 16, "csqa": 16, "strategyqa": 24}
 PAPER = [(benchmark, model) for benchmark in BATCHES for model in MODELS]
 SMALL = ["csqa_smollm2", "strategyqa_smollm2"]
-SMOLLM2 = ["smollm2_miniworld", "smollm2_obqa", *SMALL]
+SMOLLM2 = ["smollm2_miniworld", "smollm2_obqa", "own_smollm2", *SMALL]
 
 
 def given(name: str) -> Given:
@@ -102,3 +102,8 @@ def test_small_runs_are_sized_for_a_cpu(name: str) -> None:
     data = given(name).experiment.data
     assert (data.train_size, data.validation_size, data.test_size) == (800, 100, 100)
     assert name.startswith(data.benchmark)
+
+
+def test_own_questions_begin_with_files_that_are_there() -> None:
+    data = given("own_smollm2").experiment.data
+    assert all((FOLDER.parent / str(path)).is_file() for path in (data.benchmark, data.rationales))

@@ -22,8 +22,8 @@ group = {"rank": int(sys.argv[1]), "world_size": 2, "timeout": timedelta(seconds
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", **group)
 mine = sharing.share("abcde")
 everything = sharing.gather([letter.upper() for letter in mine])
-out = [sharing.rank(), sharing.processes(), mine, sharing.interleave(everything), sharing.first({"from": sharing.rank()})]
-print(json.dumps(out))
+told = sharing.first({"from": sharing.rank()})
+print(json.dumps([sharing.rank(), sharing.processes(), mine, sharing.interleave(everything), told]))
 dist.destroy_process_group()
 """
 

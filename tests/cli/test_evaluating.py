@@ -42,7 +42,11 @@ def test_the_greedy_answers_are_kept_and_the_page_is_written(done: SimpleNamespa
         assert list(one.answers) == [BASELINE, "litestage", "litestage without exit"]
         for answer in one.answers.values():
             places = [(output.stage, output.option) for output in answer.outputs]
-            assert places == [("recall", ""), *(("analyze", label) for label in one.question.options), ("summarize", "")]
+            assert places == [
+                ("recall", ""),
+                *(("analyze", label) for label in one.question.options),
+                ("summarize", ""),
+            ]
     results = {method["name"]: method for method in read(done.folder / "results.json", "results")["methods"]}
     for name, method in results.items():
         right = [one.answers[name].answer == one.question.answer for one in answered if name in one.answers]

@@ -10,8 +10,8 @@ import pytest
 from litestage.plan import ExitRule, Plan, StagePlan
 from litestage.report.profile import profile
 from litestage.report.schema import validate
-from litestage.search.objective import Spent, Trial
 from litestage.search.stagewise import Choice, Found, Tried
+from litestage.search.trial import Spent, Trial
 
 FULL = Plan.full_depth("m", 8, ["recall", "summarize"])
 SKIPS = Plan("m", 8, {"recall": StagePlan((1, 2), ExitRule(5, 0.4), prefill=True), "summarize": StagePlan()})

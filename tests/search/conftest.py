@@ -24,7 +24,7 @@ from litestage.plan import Plan, StagePlan
 from litestage.records import Question
 from litestage.reuse import Reuse
 from litestage.search.cost import CostModel
-from litestage.search.objective import Trial
+from litestage.search.trial import Trial
 
 
 @pytest.fixture
@@ -38,37 +38,32 @@ def cost() -> CostModel:
     return CostModel(6, [1, 40], [(1.0, 0.5, 0.25), (40.0, 20.0, 10.0)], (0.1, 4e-4, 1e-4, 1e-4), {})
 
 
-@pytest.fixture(scope="session")
-def build(make: Callable[..., torch.nn.Module]) -> Callable[[int, int], tuple[Engine, list[Question]]]:
+@cache
+def build(make: Callable[..., torch.nn.Module], seed: int, count: int) -> tuple[Engine, list[Question]]:
     """What `made_up` makes, once."""
-
-    @cache
-    def built(seed: int, count: int) -> tuple[Engine, list[Question]]:
-        draw = random.Random(seed)
-        asked = []
-        for i in range(count):
-            options = dict(zip("ABC"[: 2 + i % 2], ("a nail", "a log", "a sock"), strict=False))
-            asked.append(Question(f"q{i}", f"{i}: which of these floats?" + " Look." * (i % 3), options))
-        stages = three_stages()
-        for stage in stages:
-            stage.max_new_tokens = 6
-        tokenizer = tiny_tokenizer([q.text for q in asked], 300)
-        engine = Engine(Decoder(make("llama", seed)), tokenizer, ReasoningSettings(stages=stages), "random")
-        reuse = Reuse()
-        run(engine, asked, engine.full_depth(), reuse=reuse)
-        said = Counter(t for o in reuse.outputs.values() for t in o.tokens[1:] if t < len(tokenizer))
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(said.most_common(1)[0][0])
-        skips = [(), (draw.randrange(6),), tuple(draw.sample(range(6), 2))]
-        plans = [Plan(engine.name, 6, dict.fromkeys(engine.stage_names, StagePlan(skip))) for skip in skips]
-        answers = [[a.answer for a in run(engine, asked, plan).attempts] for plan in plans]
-        return engine, [replace(q, answer=draw.choice([answers[0], *answers])[i]) for i, q in enumerate(asked)]
-
-    return built
+    draw = random.Random(seed)
+    asked = []
+    for i in range(count):
+        options = dict(zip("ABC"[: 2 + i % 2], ("a nail", "a log", "a sock"), strict=False))
+        asked.append(Question(f"q{i}", f"{i}: which of these floats?" + " Look." * (i % 3), options))
+    stages = three_stages()
+    for stage in stages:
+        stage.max_new_tokens = 6
+    tokenizer = tiny_tokenizer([q.text for q in asked], 300)
+    engine = Engine(Decoder(make("llama", seed)), tokenizer, ReasoningSettings(stages=stages), "random")
+    reuse = Reuse()
+    run(engine, asked, engine.full_depth(), reuse=reuse)
+    said = Counter(t for o in reuse.outputs.values() for t in o.tokens[1:] if t < len(tokenizer))
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(said.most_common(1)[0][0])
+    skips = [(), (draw.randrange(6),), tuple(draw.sample(range(6), 2))]
+    plans = [Plan(engine.name, 6, dict.fromkeys(engine.stage_names, StagePlan(skip))) for skip in skips]
+    answers = [[a.answer for a in run(engine, asked, plan).attempts] for plan in plans]
+    return engine, [replace(q, answer=draw.choice([answers[0], *answers])[i]) for i, q in enumerate(asked)]
 
 
 @pytest.fixture
 def made_up(
-    build: Callable[[int, int], tuple[Engine, list[Question]]], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., torch.nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Engine, list[Question]]]:
     """`made_up(seed)`: a random model and questions it is often right about, as are some plans that skip.
 
@@ -77,7 +72,7 @@ def made_up(
     monkeypatch.setattr(pipeline, "parse", lambda text, _, labels: sorted(labels)[crc32(text.encode()) % len(labels)])
 
     def make_up(seed: int, count: int = 12, batch: int = 6) -> tuple[Engine, list[Question]]:
-        engine, questions = build(seed, count)
+        engine, questions = build(make, seed, count)
         return replace(engine, reasoning=replace(engine.reasoning, batch_size=batch)), questions
 
     return make_up

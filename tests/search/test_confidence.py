@@ -10,7 +10,7 @@ import pytest
 
 from litestage.plan import Plan
 from litestage.search.confidence import intervals, questions_needed
-from litestage.search.objective import Trial
+from litestage.search.trial import Trial
 
 PLAN = Plan("m", 0, {})
 

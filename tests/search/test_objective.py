@@ -22,7 +22,8 @@ from litestage.records import Question
 from litestage.search import objective as module
 from litestage.search.cost import CostModel
 from litestage.search.journal import Journal
-from litestage.search.objective import Objective, Trial
+from litestage.search.objective import Objective
+from litestage.search.trial import Trial
 
 MakeUp = Callable[..., tuple[Engine, list[Question]]]
 SKIPS = ((0, 3), (2, 4, 5), (1,))

@@ -18,8 +18,9 @@ from litestage.plan import Plan, StagePlan
 from litestage.records import Attempt, Question
 from litestage.search import objective as module
 from litestage.search.cost import CostModel
-from litestage.search.objective import Objective, Spent, Trial, chance_of_losses
+from litestage.search.objective import Objective, chance_of_losses
 from litestage.search.stagewise import Found, search
+from litestage.search.trial import Spent, Trial
 
 MakeUp = Callable[..., tuple[Engine, list[Question]]]
 

@@ -9,8 +9,8 @@ import pytest
 
 from litestage.config import SearchSettings
 from litestage.plan import Plan, StagePlan
-from litestage.search.objective import Trial
 from litestage.search.stagewise import Found, Tried, budgets, search
+from litestage.search.trial import Trial
 
 STAGES = ["recall", "analyze", "summarize"]
 COUNT = 8

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from litestage.config.learning import BENCHMARKS
 from litestage.records import Question, Rationale
 from litestage.text import rationales
 from litestage.text.benchmarks import PUBLISHED, load, split_hash, strategyqa
+from litestage.text.benchmarks import own as own_questions
 
 FILES = {"train": "train.jsonl", "validation": "dev.jsonl", "test": "test.jsonl"}
 SIZES = {"train": 6, "validation": 3, "test": 4}
@@ -212,3 +214,14 @@ def test_split_hash_names_the_questions_in_order() -> None:
     a, b = question("a"), question("b")
     assert split_hash([a, b]) == "7e18f737311b"
     assert len({split_hash(made) for made in ([a, b], [b, a], [a], [])}) == 4
+
+
+def test_the_forms_shown_in_the_documentation_are_read(tmp_path: Path) -> None:
+    page = (EXAMPLES.parent / "your-data.md").read_text()
+    asked, reasoned = re.findall(r"^```jsonl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "questions.jsonl").write_text(asked)
+    (tmp_path / "rationales.jsonl").write_text(reasoned)
+    found = own_questions.grouped(tmp_path / "questions.jsonl")
+    labels = {q.id: list(q.options) for questions in found.values() for q in questions}
+    assert list(found) == ["train", "test"]
+    assert [len(made) for made in rationales.read(tmp_path / "rationales.jsonl", labels).values()] == [2]

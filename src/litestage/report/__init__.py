@@ -1,1 +1,1 @@
-"""Result files as a validated document, a table and figures."""
+"""Result files as a validated document, tables, figures and one page."""

@@ -153,7 +153,7 @@ def _bars(methods: Mapping[str, Mapping[str, float]], title: str, number: str) -
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.08)
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(rangemode="tozero")
-    width = 70 + 18 * sum(len(values) for values in methods.values())
+    width = 70 + 24 * sum(len(values) for values in methods.values())
     return spec(figure), f"Bars of {title}. {'; '.join(told)}.", width
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from litestage.search.objective import Spent, Trial
 from litestage.search.stagewise import Found
+from litestage.search.trial import Spent, Trial
 
 FORMAT, VERSION = "litestage-search", 2
 

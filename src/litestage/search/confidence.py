@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from litestage.search.objective import Trial
+from litestage.search.trial import Trial
 
 RESAMPLES = 2000
 NORMAL = 1.96

@@ -13,8 +13,9 @@ from math import ceil
 
 from litestage.config import SearchSettings
 from litestage.plan import ExitRule, Plan
-from litestage.search.objective import Objective, Trial
+from litestage.search.objective import Objective
 from litestage.search.policies import staged_plan
+from litestage.search.trial import Trial
 
 
 @dataclass(frozen=True)

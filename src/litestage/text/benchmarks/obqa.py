@@ -20,4 +20,5 @@ ORIGIN = Origin(
 
 def read(source: str, seed: int) -> dict[str, list[Question]]:
     """Split -> questions; the official splits need no seed. Raises as `choices.questions` does."""
-    return questions(source, ORIGIN)
+    found = questions(source, ORIGIN)
+    return {split: found.get(split, []) for split in ORIGIN.splits}
