@@ -10,7 +10,7 @@ import pytest
 
 from litestage import pipeline
 from litestage.config import StageSettings, three_stages
-from litestage.engine import Engine
+from litestage.engine import Engine, encode
 from litestage.memory import CUE, GIB, question_tokens, questions_that_fit, ran_out
 from litestage.model.cache import KVCache
 from litestage.pipeline import run
@@ -50,7 +50,7 @@ def test_the_formula_bounds_what_is_held_at_any_moment(
         peaks.clear()
         gc.collect()
         run(engine, [question], engine.full_depth())
-        prompt = len(pipeline.encode(engine.tokenizer, [render(question, stages, 0, {})[""]])[0])
+        prompt = len(encode(engine.tokenizer, [render(question, stages, 0, {})[""]])[0])
         bound = question_tokens(stages, prompt, len(question.options))
         assert 0.2 * bound < max(peaks) <= bound
 

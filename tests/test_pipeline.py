@@ -20,8 +20,7 @@ from litestage.records import Attempt, Question, StageOutput
 from litestage.seeding import uniforms
 from litestage.text.stages import render
 
-LOW = 0.08
-"""A confidence below which some outputs of the random models fall."""
+LOW = 0.08  # some outputs of the random models fall below this confidence
 
 Alone = Callable[[list[int], StageSettings, Question, str], list[int]]
 """(prompt, stage, question, option label) -> new tokens, computed for this prompt only."""
