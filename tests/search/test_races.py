@@ -194,6 +194,11 @@ def test_chance_drops_a_bad_plan_long_before_accuracy_does() -> None:
     assert sum(len(trial.right) for trial in trials) / 50 < 50  # the 26th loss comes at the 70th question or so
 
 
+def test_what_a_plan_can_still_gain_is_not_held_against_it() -> None:
+    [trial] = table(40, 20, racing="statistical").race([wrong_on([])], 40, float("inf"))
+    assert (trial.stopped, trial.accuracy) == ("", 1.0)
+
+
 def test_an_exact_race_never_leaves_anything_to_chance() -> None:
     objective = table(120, 20)
     ids = [q.id for q in objective.questions]

@@ -181,6 +181,8 @@ def test_each_of_several_rationales_is_a_training_example(mine: Path, tmp_path: 
     fewer = load(own(mine, rationales=str(path), train_size=2), seed=0)  # questions, not examples
     assert len(fewer.train) == 4
     assert len({q.id for q, _ in fewer.train}) == 2
+    with pytest.raises(ValueError, match=r"data\.train_size is 7; the split has 6 usable questions"):
+        load(own(mine, rationales=str(path), train_size=7), seed=0)
 
 
 def test_a_rationale_for_an_unknown_question_is_refused(mine: Path, tmp_path: Path) -> None:
