@@ -112,7 +112,7 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
     assert made.prefill == pytest.approx((7.0, 0.25, 0.03, 0.02))
     errors = [value for name, value in made.fit.items() if name.endswith("error")]
     assert max(errors) < 1e-9
-    assert made.fit["points"] == 3 * 6 + 3 * 4
+    assert made.fit["points"] == 3 * 6 + 3 * 2 + 2
 
 
 def test_a_part_that_would_come_out_negative_is_left_out_and_the_others_are_fitted_without_it() -> None:
