@@ -41,7 +41,8 @@ def engine(engine: Engine, questions: list[Question]) -> Engine:
 def random_plan(engine: Engine, draw: random.Random, rule: ExitRule | None = None) -> Plan:
     skips = [tuple(draw.sample(range(6), draw.randint(0, 4))) for _ in engine.stage_names]
     rules = [rule if draw.random() < 0.7 else None for _ in engine.stage_names]
-    parts = [StagePlan(*part) for part in zip(skips, rules, strict=True)]
+    prefill = [draw.random() < 0.3 for _ in engine.stage_names]
+    parts = [StagePlan(*part) for part in zip(skips, rules, prefill, strict=True)]
     return Plan(engine.name, 6, dict(zip(engine.stage_names, parts, strict=True)))
 
 
@@ -234,3 +235,4 @@ def test_a_name_differs_in_all_that_an_output_depends_on() -> None:
 def test_a_name_depends_on_nothing_else() -> None:
     plan = StagePlan((1, 4))
     assert key(STAGE, plan, "p") == key(replace(STAGE, loss_weight=2.0, sampled=False), StagePlan((4, 1, 1)), "p")
+    assert key(STAGE, plan, "p") == key(STAGE, plan, "p", own=3)  # matters only to who skips in prefill

@@ -72,6 +72,13 @@ def test_some_budgets_are_tried_then_all_around_the_best_of_them(
     assert tried(found) == sorted((budget, None) for budget in [0, *first, *(then or [])])
 
 
+def test_ties_go_to_the_smaller_budget_though_it_is_tried_later(table: MakeTable) -> None:
+    objective = table(alone(lambda budget, _: (0.5, 0.9 if budget in (0, 6) else 0.3)))
+    found = found_in(objective, coarse=3)
+    assert raced(objective, 1) == [1, 2, 4, 5]
+    assert found.plan.budgets["analyze"] == 1
+
+
 def test_coarse_to_fine_never_tries_a_budget_twice(table: MakeTable) -> None:
     objective = table(lambda plan: (0.5, {name: 1.0 - 0.05 * plan.budgets[name] for name in STAGES}))
     found_in(objective, coarse=2, step=2, exit_candidates=[0.3])

@@ -150,9 +150,11 @@ def test_a_journal_about_something_else_is_refused_with_every_difference(path: P
         {"format": FORMAT, "version": VERSION + 1, "about": ABOUT},
         {"about": ABOUT},
         {"trial": TRIAL},
+        [],
+        7,
     ],
 )
-def test_another_format_or_version_is_refused(path: Path, head: dict[str, Any]) -> None:
+def test_another_format_or_version_is_refused(path: Path, head: object) -> None:
     path.write_text(json.dumps(head) + "\n")
     with pytest.raises(ValueError, match=f"not a '{FORMAT}' file of version {VERSION}"):
         Journal(path, ABOUT)

@@ -1,10 +1,9 @@
-"""Trials: what a plan scores and costs, that nothing is made twice, and in which order questions are asked."""
+"""Trials: what a plan scores and costs, and that nothing is made twice."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from litestage import sharing
-from litestage.engine import Engine
+from litestage.engine import Engine, encode
 from litestage.metrics import score, tokens_per_question
 from litestage.pipeline import run
 from litestage.plan import ExitRule, Plan, StagePlan
@@ -101,6 +100,23 @@ def test_seconds_of_single_questions_add_up(made_up: MakeUp, cost: CostModel) ->
         assert len(set(trial.each)) > 5
 
 
+@pytest.mark.parametrize("part", ["prefill", "decode"])
+def test_questions_share_the_seconds_of_a_batch_by_tokens_read_and_made(made_up: MakeUp, part: str) -> None:
+    engine, questions = made_up(2, batch=16)
+    step, token = ((0.0, 0.0, 0.0), 1.0) if part == "prefill" else ((1.0, 0.0, 0.0), 0.0)
+    trial = Objective(engine, questions, CostModel(6, [1], [step], (0.0, token, 0.0, 0.0), {})).trial(
+        engine.full_depth()
+    )
+    want = [0.0] * trial.n
+    for name, seconds in trial.latency.items():
+        outputs = [[o for o in attempt.outputs if o.stage == name] for attempt in trial.attempts]
+        read = [sum(map(len, encode(engine.tokenizer, [o.prompt for o in some]))) for some in outputs]
+        made = [sum(o.tokens for o in some) for some in outputs]
+        counts = read if part == "prefill" else made
+        want = [w + trial.n * seconds * count / sum(counts) for w, count in zip(want, counts, strict=True)]
+    assert list(trial.each) == pytest.approx(want)
+
+
 def test_a_question_that_is_answered_alone_takes_its_own_seconds(made_up: MakeUp, cost: CostModel) -> None:
     engine, questions = made_up(2, count=6, batch=1)
     wanted = plan(engine, *SKIPS)
@@ -173,88 +189,6 @@ def test_a_trial_in_plain_values(made_up: MakeUp, cost: CostModel) -> None:
     assert (summary["accuracy"], summary["latency"]) == (trial.accuracy, trial.latency)
     gone = Trial(trial.plan, 10, {"q0": True, "q1": False}, stopped="latency")
     assert (gone.accuracy, gone.seconds, gone.reaches(0)) == (0.9, float("inf"), False)
-
-
-class Asked(Objective):
-    """Remembers which questions were asked in which order."""
-
-    def _answers(self, plan: Plan, chunk: Sequence[Question]) -> Any:
-        self.__dict__.setdefault("asked", []).extend(q.id for q in chunk)
-        return super()._answers(plan, chunk)
-
-
-def asked_in(objective: Objective, wanted: Plan) -> list[str]:
-    """The order in which a race asks a plan that never leaves."""
-    objective.__dict__["asked"] = []
-    objective.race([wanted], 1, float("inf"))
-    return objective.__dict__["asked"]
-
-
-def test_a_race_asks_what_the_base_gets_wrong_then_what_it_is_least_sure_of(made_up: MakeUp, cost: CostModel) -> None:
-    engine, questions = made_up(3)
-    objective = Asked(engine, questions, cost)
-    full = objective.trial(engine.full_depth())
-    objective.rank_questions(full)
-    order = asked_in(objective, engine.full_depth())
-    wrong = [id_ for id_, right in full.right.items() if not right]
-    assert order[: len(wrong)] == wrong
-    assert 0 < len(wrong) < len(order) - 2
-    least = {
-        attempt.question_id: min(
-            confidence
-            for output in attempt.outputs
-            for stage in engine.reasoning.stages
-            if stage.name == output.stage
-            for confidence in objective.reuse.get(stage, StagePlan(), output.prompt).confidences  # type: ignore[union-attr]
-        )
-        for attempt in full.attempts
-    }
-    assert order[len(wrong) :] == sorted(set(order) - set(wrong), key=lambda id_: least[id_])
-
-
-def test_a_race_asks_soon_what_other_plans_got_wrong(made_up: MakeUp, cost: CostModel) -> None:
-    engine, questions = made_up(3)
-    objective = Asked(engine, questions, cost)
-    full = objective.trial(engine.full_depth())
-    lost = Counter[str]()
-    for wanted in (plan(engine, *SKIPS), plan(engine, (1,), (2,), (0,)), plan(engine, (4,), (4,), (4,))):
-        lost.update(id_ for id_, right in objective.trial(wanted).right.items() if not right)
-    objective.rank_questions(full)
-    rest = [id_ for id_ in asked_in(objective, engine.full_depth()) if full.right[id_]]
-    assert [lost[id_] for id_ in rest] == sorted((lost[id_] for id_ in rest), reverse=True)
-    assert len({lost[id_] for id_ in rest}) > 2
-
-
-def test_a_statistical_race_shuffles_what_the_base_gets_right(made_up: MakeUp, cost: CostModel) -> None:
-    engine, questions = made_up(3)
-    orders = []
-    for seed in (0, 0, 1):
-        objective = Asked(engine, questions, cost, "statistical", seed=seed)
-        full = objective.trial(engine.full_depth())
-        objective.rank_questions(full)
-        orders.append(asked_in(objective, engine.full_depth()))
-    wrong = [id_ for id_, right in full.right.items() if not right]
-    assert all(order[: len(wrong)] == wrong for order in orders)
-    assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[0]) == sorted(orders[2]) == sorted(full.right)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_window_quantile_is_over_all_windows_of_a_stage(made_up: MakeUp, cost: CostModel, share: float) -> None:
-    engine, questions = made_up(0)
-    objective = Objective(engine, questions, cost)
-    full = objective.trial(engine.full_depth())
-    objective.trial(plan(engine, *SKIPS))  # not of full depth: does not count
-    stage = engine.reasoning.stages[1]
-    means = []
-    for output in (o for a in full.attempts for o in a.outputs if o.stage == stage.name):
-        sure = objective.reuse.get(stage, StagePlan(), output.prompt).confidences  # type: ignore[union-attr]
-        means += [sum(sure[end - 3 : end]) / 3 for end in range(3, len(sure) + 1)]
-    threshold = objective.window_quantile(full, stage.name, 3, share)
-    below = sum(mean < threshold for mean in means) / len(means)
-    assert min(means) <= threshold <= max(means)
-    assert below == pytest.approx(share, abs=1.5 / len(means))
-    assert objective.window_quantile(full, stage.name, stage.max_new_tokens + 1, share) == 0.0
 
 
 def test_two_processes_try_plans_as_one_does(made_up: MakeUp, cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:

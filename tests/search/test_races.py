@@ -40,10 +40,11 @@ class Naive:
         self.spent.generated += sum(u.tokens for u in usage.values())
         n = len(self.questions)
         right = {q.id: a.answer == q.answer for q, a in zip(self.questions, result.attempts, strict=True)}
-        seconds = {
-            name: self.cost.prefill_seconds(u.trace) + self.cost.decode_seconds(u.trace.steps, plan.stages[name].skip)
-            for name, u in usage.items()
-        }
+        seconds = {}
+        for name, used in usage.items():
+            part = plan.stages[name]
+            seconds[name] = self.cost.prefill_seconds(used.trace, part.skip if part.prefill else ())
+            seconds[name] += self.cost.decode_seconds(used.trace.steps, part.skip)
         return Trial(plan, n, right, {name: s / n for name, s in seconds.items()})
 
     def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
@@ -61,6 +62,7 @@ def found_by(objective: Objective | Naive, seed: int) -> Found:
         eps=draw.choice([0.1, 0.2, 0.3]),
         step=draw.choice([2, 3] if exits else [1, 2]),
         coarse=draw.choice([1, 2]),
+        prefill=seed == 6,
         exit_threshold=None,
         **exits,  # type: ignore[arg-type]
     )
