@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     importance = Importance.from_json(read(needed(given.folder / "importance.json", "train.py"), "importance"))
     validation = load(experiment.data, experiment.seed).validation
     questions = validation[: settings.questions]
-    rows = min(engine.reasoning.rows, 4 * engine.questions_at_once(questions))
-    cost = calibrate(engine.decoder, rows, 100)
+    cost = calibrate(engine.decoder, engine.rows_at_once(questions), 100)
     orders = rank(engine, importance, validation[: settings.importance_questions], settings, cost)
     objectives: dict[str, Objective | Naive] = {
         "naive": Naive(engine, questions, cost),

@@ -52,6 +52,12 @@ class Engine:
         tokens = question_tokens(settings.stages, prompt, options, attempts or 1)
         return questions_that_fit(settings.memory, tokens * self.decoder.layout.token_bytes)
 
+    def rows_at_once(self, questions: Sequence[Question]) -> int:
+        """Rows of the largest decode step that greedy passes over the questions can lead to."""
+        fans_out = any(stage.fans_out for stage in self.reasoning.stages)
+        widest = max((len(question.options) for question in questions), default=1) if fans_out else 1
+        return min(self.reasoning.rows, self.questions_at_once(questions) * widest)
+
     def full_depth(self) -> Plan:
         """The plan that skips nothing."""
         return Plan.full_depth(self.name, self.decoder.num_sublayers, self.stage_names)

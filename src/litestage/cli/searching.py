@@ -138,9 +138,7 @@ def _ranking(given: Given) -> str:
 
 def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) -> dict[str, Any]:
     """The cost model at the batch sizes of this pipeline on these questions."""
-    fans_out = any(stage.fans_out for stage in engine.reasoning.stages)
-    widest = max((len(question.options) for question in questions), default=1) if fans_out else 1
-    rows = min(engine.reasoning.rows, engine.questions_at_once(questions) * widest)
+    rows = engine.rows_at_once(questions)
     task = bar.add_task("calibrate", total=len(row_grid(rows)))
     return calibrate(engine.decoder, rows, 100, lambda n: bar.advance(task, n)).to_json()
 

@@ -219,7 +219,7 @@ def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rule
     draws = None if rules.draws is None else torch.cat((rules.draws, rules.draws[:1])).to(device)
     tokens = torch.zeros(total + 1, rules.max_new_tokens + 1, dtype=torch.long, device=device)
     eos = torch.tensor(rules.eos, device=device)
-    sure = torch.zeros(tokens.shape, device=device)
+    sure = torch.zeros(tokens.shape, device=device) if rules.exit or rules.confident else None
     watch = ExitWatch(rules.exit, width, device) if rules.exit else None
     logits = torch.zeros(width, decoder.head.weight.shape[0], device=device)
     ends: dict[int, tuple[int, StopReason]] = {}
@@ -232,8 +232,8 @@ def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rule
                 watch.restart(new)
         token = _choose(logits, rules, draws[slots.index, slots.steps] if draws is not None else None)
         tokens[slots.index, slots.steps] = token
-        confidence = confidence_of(logits) if watch or rules.confident else logits.new_zeros(len(logits))
-        sure[slots.index, slots.steps] = confidence
+        if sure is not None:
+            sure[slots.index, slots.steps] = confidence = confidence_of(logits)
         slots.steps += slots.working
         ending = torch.where(limits[slots.index] <= slots.steps, 3, 0)
         if watch:
@@ -254,11 +254,9 @@ def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rule
         skip = rules.later.get(step, skip)
         logits = decoder.logits(decoder.hidden(token, None, slots.cache, skip, scale=rules.scale))
         trace.steps[len(slots.outputs)] += 1
-    made, levels = tokens.tolist(), sure.double().round(decimals=6).tolist()
-    return [
-        Generated(made[i][:count], why, levels[i][: count * rules.confident])
-        for i, (count, why) in sorted(ends.items())
-    ]
+    made = tokens.tolist()
+    levels = sure.double().round(decimals=6).tolist() if sure is not None and rules.confident else [[]] * total
+    return [Generated(made[i][:count], why, levels[i][:count]) for i, (count, why) in sorted(ends.items())]
 
 
 def _starts(decoder: Decoder, prompts: Prompts, rows: Sequence[int]) -> tuple[KVCache, list[int]]:
