@@ -60,7 +60,7 @@ class Naive:
         }
         return Trial(plan, n, right, latency, tokens={name: u.tokens / n for name, u in usage.items()})
 
-    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+    def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:
         """No race."""
         return [self.trial(plan) for plan in plans]
 

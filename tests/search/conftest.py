@@ -97,7 +97,7 @@ class Table:
         self.trials.append(Trial(plan, self.n, {f"q{i}": i < round(accuracy * self.n) for i in range(self.n)}, latency))
         return self.trials[-1]
 
-    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+    def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:
         self.races.append((needed, limit, [self.trial(plan) for plan in plans]))
         return self.races[-1][2]
 

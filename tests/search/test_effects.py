@@ -174,6 +174,12 @@ def test_what_is_as_good_as_harmless_goes_by_what_it_saves() -> None:
     assert greedy_order(rise, rise.singles, 3, [1.0, 2.0, 1.0]) == [1, 0, 2]
 
 
+def test_ties_go_to_attention_then_to_the_lower_block() -> None:
+    rise = MadeUp([0.1] * 6)
+    for depth in (0, 6):
+        assert greedy_order(rise, rise.singles, depth, SAME) == [0, 2, 4, 1, 3, 5]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_lazy_is_as_good_as_measuring_everything(seed: int) -> None:
     """Where skipping more never makes a sub-layer less important."""

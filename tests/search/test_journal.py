@@ -166,7 +166,7 @@ def test_only_the_first_process_touches_the_file(
 ) -> None:
     """The others take from it what it read, and the facts it found."""
     path.write_bytes(torn := b"".join(written)[:-5])
-    told = iter([(OUTPUTS, {"cost": 1}, [TRIAL]), [3, 1]])
+    told = iter([("", OUTPUTS, {"cost": 1}, [TRIAL]), [3, 1]])
     monkeypatch.setattr(sharing, "rank", lambda: 1)
     monkeypatch.setattr(sharing, "first", lambda mine: next(told))
     journal = Journal(path, {"model": "known to the first process only"})
@@ -177,6 +177,22 @@ def test_only_the_first_process_touches_the_file(
     journal.add_trial({"new": True})
     assert path.read_bytes() == torn
     assert journal.trials == [TRIAL, {"new": True}]
+
+
+def test_what_the_first_process_refuses_ends_the_others_with_its_reason(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "rank", lambda: 1)
+    monkeypatch.setattr(sharing, "first", lambda mine: ("of another model", *mine[1:]))
+    with pytest.raises(ValueError, match="of another model"):
+        Journal(path, ABOUT)
+
+
+@pytest.mark.parametrize("about", [None, [], 7])
+def test_a_head_that_says_nothing_is_refused(path: Path, about: object) -> None:
+    path.write_text(json.dumps({"format": FORMAT, "version": VERSION, "about": about}) + "\n")
+    with pytest.raises(ValueError, match="line 1 does not say what the journal is about"):
+        Journal(path, ABOUT)
 
 
 @pytest.mark.parametrize("value", [{"rows": (1, 4), "seconds": 0.1}, [], None, 0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,8 @@ from litestage.plan import Plan, StagePlan
 from litestage.records import Attempt, Question
 from litestage.search import objective as module
 from litestage.search.cost import CostModel
-from litestage.search.objective import Objective, chance_of_losses
+from litestage.search.objective import Objective
+from litestage.search.race import Runner
 from litestage.search.stagewise import Found, search
 from litestage.search.trial import Spent, Trial
 
@@ -47,7 +47,7 @@ class Naive:
             seconds[name] += self.cost.decode_seconds(used.trace.steps, part.skip)
         return Trial(plan, n, right, {name: s / n for name, s in seconds.items()})
 
-    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+    def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:
         return [self.trial(plan) for plan in plans]
 
     def rank_questions(self, base: Trial) -> None:
@@ -155,9 +155,12 @@ class Table(Objective):
     def _answers(self, plan: Plan, chunk: Sequence[Question]) -> list[Attempt]:
         return [Attempt(q.id, 0, (), None if q.id in plan.provenance["wrong"] else "A") for q in chunk]
 
+    def _each(self, runner: Runner, chunk: Sequence[Question]) -> list[float]:
+        return [runner.plan.provenance["seconds"](q.id) for q in chunk]
 
-def wrong_on(ids: Collection[str]) -> Plan:
-    return Plan("m", 6, {}, {"wrong": set(ids)})
+
+def wrong_on(ids: Collection[str], seconds: Callable[[str], float] = lambda _: 1.0) -> Plan:
+    return Plan("m", 6, {}, {"wrong": set(ids), "seconds": seconds})
 
 
 def table(count: int, base_wrong: int, **settings: Any) -> Table:
@@ -216,24 +219,39 @@ def test_when_nothing_is_needed_nobody_leaves() -> None:
         assert (trial.stopped, trial.accuracy) == ("", 0.0)
 
 
-@pytest.mark.parametrize("questions", [1, 4, 7])
-def test_chance_of_losses_counts_all_draws(questions: int) -> None:
-    for allowed in range(questions + 1):
-        for seen in range(questions + 1):
-            draws = [sum(i < allowed for i in drawn) for drawn in combinations(range(questions), seen)]
-            for losses in range(seen + 1):
-                want = sum(lost >= losses for lost in draws) / len(draws)
-                assert chance_of_losses(losses, seen, allowed, questions) == pytest.approx(want, abs=1e-12)
+def noisy(mean: float, seed: int) -> Callable[[str], float]:
+    """Seconds of a question, drawn around a mean: the same for the same question."""
+    return lambda name: random.Random(f"{seed} {name}").gauss(mean, 0.2)
 
 
-def test_chance_of_losses_agrees_with_an_urn() -> None:
-    draw, urn = random.Random(0), [1] * 30 + [0] * 170
-    for losses in (6, 10, 14):
-        often = sum(sum(draw.sample(urn, 60)) >= losses for _ in range(4000)) / 4000
-        assert chance_of_losses(losses, 60, 30, 200) == pytest.approx(often, abs=0.03)
+def test_a_slower_plan_waits_and_leaves_when_the_fastest_has_what_is_needed() -> None:
+    objective = table(120, 20, racing="statistical")
+    wrong = [f"q{i}" for i in range(20)]
+    fast, slow = wrong_on(wrong, noisy(1.0, 1)), wrong_on(wrong, noisy(1.3, 2))
+    first, second = objective.race([slow, fast], 100, float("inf"))
+    assert (first.stopped, second.stopped) == ("slower", "")
+    assert 20 < len(first.right) < 60
+    assert len(second.right) == 120
 
 
-def test_more_losses_than_can_be_gained_back_are_impossible() -> None:
-    assert chance_of_losses(0, 10, -1, 50) == 0.0
-    assert chance_of_losses(4, 10, 3, 50) == 0.0
-    assert chance_of_losses(0, 10, 3, 50) == 1.0
+def test_a_plan_that_waits_goes_on_when_the_fastest_misses_the_accuracy() -> None:
+    objective = table(120, 20, racing="statistical")
+    order = [q.id for q in objective._order]
+    fast, slow = wrong_on([*order[:20], *order[-5:]], noisy(1.0, 1)), wrong_on(order[:20], noisy(1.3, 2))
+    first, second = objective.race([slow, fast], 98, float("inf"))
+    assert second.accuracy == 95 / 120
+    assert first.reaches(100)
+
+
+def test_a_plan_slower_than_the_best_so_far_leaves() -> None:
+    objective = table(120, 20, racing="statistical")
+    wrong = [f"q{i}" for i in range(20)]
+    best = objective.trial(wrong_on(wrong, noisy(1.0, 1)))
+    slow, fast = objective.race([wrong_on(wrong, noisy(m, 2)) for m in (1.4, 0.9)], 100, float("inf"), best)
+    assert (slow.stopped, fast.stopped) == ("slower", "")
+
+
+def test_an_exact_race_compares_no_estimates() -> None:
+    objective = table(120, 20)
+    plans = [wrong_on([], noisy(mean, 2)) for mean in (1.0, 9.0)]
+    assert [trial.stopped for trial in objective.race(plans, 100, float("inf"))] == ["", ""]

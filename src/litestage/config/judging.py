@@ -42,9 +42,9 @@ class SearchSettings:
     """Try every budget also with skipping while the stage's own part of the prompt is read. Not in the paper."""
     racing: Literal["off", "exact", "statistical"] = "exact"
     """When a budget is given up. `off`: never. `exact`: when it cannot win any more, so the plan is the same.
-    `statistical`: also when it would look this bad with a probability below `racing_error`."""
+    `statistical`: also when it would look this bad, or this slow, with a probability below `racing_error`."""
     racing_error: float = 0.05
-    """Probability that a statistical race gives up a budget that reaches the target, for each budget."""
+    """Probability that a statistical race gives up the budget that would have won, for each budget."""
     exit_window: int = 5
     """Tokens whose mean confidence decides on early exit."""
     exit_threshold: float | None = 0.5

@@ -18,6 +18,7 @@ GIVEN_UP = {
     "accuracy": "it could not reach the target any more",
     "latency": "it could not be the fastest any more",
     "chance": "it would most probably miss the target",
+    "slower": "it would most probably be slower than the best",
 }
 """Why a search gave a trial up."""
 

@@ -53,7 +53,7 @@ class CostModel:
         head, a, f = (float(np.interp(rows, self.rows, column)) for column in zip(*self.steps, strict=True))
         return head + attention * a + ffn * f
 
-    def decode_seconds(self, steps: Mapping[int, int], skip: Collection[int] = ()) -> float:
+    def decode_seconds(self, steps: Mapping[int, float], skip: Collection[int] = ()) -> float:
         """Seconds of counted decode steps (rows -> steps)."""
         return sum(count * self.step_seconds(rows, skip) for rows, count in steps.items())
 

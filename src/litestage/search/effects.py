@@ -20,6 +20,9 @@ from litestage.plan import StagePlan
 from litestage.records import Attempt
 from litestage.reuse import Reuse
 
+TOKENS = 512
+"""Tokens whose logits are held at a time."""
+
 
 class StageLosses:
     """Teacher-forced losses of one stage.
@@ -58,7 +61,8 @@ class StageLosses:
             said = torch.tensor([token for tokens in outputs for token in tokens[1:]], device=device)
             cache = prompts.cache.select(range(len(outputs)))
             hidden = self.engine.decoder.hidden(read, [len(tokens) - 1 for tokens in outputs], cache, skip)
-            total += float(cross_entropy(self.engine.decoder.logits(hidden), said, reduction="sum"))
+            for part, labels in zip(hidden.split(TOKENS), said.split(TOKENS), strict=True):
+                total += float(cross_entropy(self.engine.decoder.logits(part), labels, reduction="sum"))
             count += len(said)
         return total / max(count, 1)
 
@@ -73,7 +77,7 @@ def greedy_order(
     """Sub-layers in the order in which leaving them out, each beside those before it, costs least a second saved.
 
     Only the most promising ones are measured again at every step, until the best of them has just been measured
-    (lazy greedy); the part behind `depth` follows single rises.
+    (lazy greedy); the part behind `depth` follows single rises. Ties go to attention, then to the lower block.
 
     Args:
         rise: effect of a skip set.
@@ -88,14 +92,14 @@ def greedy_order(
         fresh: dict[int, float] = {}
         while True:
             left = [j for j in range(len(singles)) if j not in order]
-            best = min(left, key=lambda j: (worth(known[j], saved[j]), j))
+            best = min(left, key=lambda j: (worth(known[j], saved[j]), j % 2, j))
             if best in fresh or not order:
                 break
             fresh[best] = rise({*order, best})
             known[best] = fresh[best] - base
         base = fresh.get(best, singles[best])
         order.append(best)
-    return order + sorted(set(range(len(singles))) - {*order}, key=lambda j: (worth(singles[j], saved[j]), j))
+    return order + sorted(set(range(len(singles))) - {*order}, key=lambda j: (worth(singles[j], saved[j]), j % 2, j))
 
 
 def worth(effect: float, saved: float) -> float:

@@ -41,14 +41,24 @@ class Journal:
         self.outputs: dict[str, Generated] = {}
         self.facts: dict[str, Any] = {}
         self.trials: list[dict[str, Any]] = []
-        lines = self._read() if self.write and path.exists() else []
+        refused = ""
+        try:
+            self._open(json.loads(json.dumps(about)))
+        except ValueError as error:
+            refused = str(error)
+        known = sharing.first((refused, self.outputs, self.facts, self.trials))
+        refused, self.outputs, self.facts, self.trials = known
+        if refused:  # by the first process; all of them end with its reason
+            raise ValueError(refused)
+
+    def _open(self, about: Mapping[str, Any]) -> None:
+        lines = self._read() if self.write and self.path.exists() else []
         if lines:
-            self._check(lines[0], json.loads(json.dumps(about)))
+            self._check(lines[0], about)
         for number, line in enumerate(lines[1:], 2):
             self._take(number, line)
         if not lines:
             self._append({"format": FORMAT, "version": VERSION, "about": about})
-        self.outputs, self.facts, self.trials = sharing.first((self.outputs, self.facts, self.trials))
 
     def add_outputs(self, outputs: Mapping[str, Generated]) -> None:
         """Record what was generated."""
@@ -82,7 +92,7 @@ class Journal:
         content = self.path.read_bytes()
         whole, _, torn = content.rpartition(b"\n")
         if torn:
-            warnings.warn(f"{self.path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=3)
+            warnings.warn(f"{self.path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=4)
             with self.path.open("r+b") as file:
                 file.truncate(len(content) - len(torn))
         out = []
@@ -96,7 +106,9 @@ class Journal:
     def _check(self, head: Any, about: Mapping[str, Any]) -> None:
         if not isinstance(head, Mapping) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
             raise ValueError(f"{self.path}: not a {FORMAT!r} file of version {VERSION}; {_ANEW}")
-        was = head.get("about", {})
+        was = head.get("about")
+        if not isinstance(was, Mapping):
+            raise ValueError(f"{self.path}: line 1 does not say what the journal is about; {_ANEW}")
         changed = [
             f"{k}: {was.get(k)!r} then, {about.get(k)!r} now" for k in {**was, **about} if was.get(k) != about.get(k)
         ]

@@ -10,31 +10,33 @@ prefilled once; one that can no longer win leaves. Outputs that were made before
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from math import comb
 from typing import Literal
 
-import numpy as np
 import torch
 
 from litestage import sharing
 from litestage.engine import Engine
 from litestage.model.decode import Trace
 from litestage.pipeline import run
-from litestage.plan import Plan
+from litestage.plan import Plan, StagePlan
 from litestage.records import Attempt, Question
 from litestage.reuse import Reuse
 from litestage.search.cost import CostModel
 from litestage.search.journal import Journal
+from litestage.search.race import Runner, leader, slower
 from litestage.search.replay import replay
 from litestage.search.trial import Spent, Stopped, Trial
 from litestage.seeding import generator_of
 
 FIRST = 8
 """Questions of a race's first chunk; the chunks grow by half of what was answered."""
+
+ROUNDING = 1e-5
+"""Confidences closer than this are equal: they are kept with six digits."""
 
 
 @dataclass
@@ -46,8 +48,9 @@ class Objective:
         questions: what accuracy and latency are taken over.
         cost: seconds of counted work.
         racing: `off`: every plan answers everything; `exact`: a plan leaves when it cannot win any more; `statistical`:
-            also when a plan that reaches the accuracy would look this bad with a probability below `error`.
-        error: probability of losing a plan that reaches the accuracy, for each plan.
+            also when a plan that reaches the accuracy would look this bad, or one that is the fastest this slow, with
+            a probability below `error`.
+        error: probability of losing a plan that would have won, for each plan; half of it on either side.
         seed: of the order of questions in statistical races.
         journal: keeps what is generated.
         progress: called with 1 for every question that a plan answered.
@@ -80,27 +83,61 @@ class Objective:
         """Let the plan answer everything."""
         return self.race([plan], 0, float("inf"))[0]
 
-    def race(self, plans: Sequence[Plan], needed: int, limit: float) -> list[Trial]:
+    def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:
         """Try plans side by side.
 
         Args:
             plans: at least one.
             needed: right answers a plan must have in the end; a plan that cannot leaves.
             limit: seconds a question a plan must stay below; a plan that cannot leaves.
+            best: the plan to beat, if there is one; a statistical race compares with it question by question.
         """
-        runners = [_Runner(plan, len(self.questions), needed) for plan in plans]
+        runners = [Runner(plan, len(self.questions), needed) for plan in plans]
         chunks = self._chunks(racing=needed > 0)
-        for chunk in chunks:
-            for runner in runners:
-                if not runner.stopped:
-                    runner.take(chunk, self._answers(runner.plan, chunk))
-                    self._lost.update(q.id for q in chunk if not runner.right[q.id])
-                    runner.stopped = self._verdict(runner, limit, len(chunks))
+        error = self.error / 2 / len(chunks)
+        rivals = [*runners, *([self._finished(best, chunks)] if best and self._guesses else [])]
+        while going := self._going(rivals, error):
+            first = min(runner.chunks for runner in going)
+            chunk = chunks[first]
+            for runner in [runner for runner in going if runner.chunks == first]:
+                runner.take(chunk, self._answers(runner.plan, chunk))
+                if self._guesses and needed:
+                    runner.each += self._each(runner, chunk)
+                self._lost.update(q.id for q in chunk if not runner.right[q.id])
+                runner.stopped = self._verdict(runner, limit, error)
+        for runner in runners:
+            if not (runner.stopped or runner.done):
+                runner.stopped = "slower"
         trials = [self._trial(runner) for runner in runners]
         if self.journal is not None:
             for trial in trials:
                 self.journal.add_trial(trial.summary())
         return trials
+
+    @property
+    def _guesses(self) -> bool:
+        return self.racing == "statistical"
+
+    def _going(self, rivals: Sequence[Runner], error: float) -> list[Runner]:
+        """Who answers next: those that are not done, and in a statistical race not slower than the fastest.
+
+        Those that are slower wait: should the fastest miss the accuracy in the end, they go on.
+        """
+        rivals = [r for r in rivals if not r.stopped and (not r.done or r.could_reach >= r.needed)]
+        going = [r for r in rivals if not r.done]
+        if not self._guesses or len(rivals) < 2:
+            return going
+        first = leader(rivals)
+        return [r for r in going if r is first or not slower(r, first, self._wrong, error)]
+
+    def _finished(self, trial: Trial, chunks: Sequence[Sequence[Question]]) -> Runner:
+        """A plan that has answered everything, as a runner that is done."""
+        runner = Runner(trial.plan, trial.n, 0)
+        attempts = {attempt.question_id: attempt for attempt in trial.attempts}
+        for chunk in chunks:
+            runner.take(chunk, [attempts[q.id] for q in chunk])
+            runner.each += self._each(runner, chunk)
+        return runner
 
     def rank_questions(self, base: Trial) -> None:
         """Put the questions first that will tell plans from the base, the plan they must not fall far behind.
@@ -110,7 +147,7 @@ class Objective:
         """
         wrong = [q for q in self.questions if not base.right[q.id]]
         rest = [q for q in self.questions if base.right[q.id]]
-        if self.racing == "statistical":
+        if self._guesses:
             order = torch.randperm(len(rest), generator=generator_of(self.seed, "race")).tolist()
             rest = [rest[i] for i in order]
         else:
@@ -121,11 +158,14 @@ class Objective:
     def window_quantile(self, full: Trial, stage: str, window: int, share: float) -> float:
         """The mean confidence of `window` tokens in a row that a share of all such windows at full depth is below."""
         runs = [run for a in full.attempts for run in self._confidences(a, full.plan, stage) if len(run) >= window]
-        means = [sum(run[i : i + window]) / window for run in runs for i in range(len(run) - window + 1)]
-        return float(np.quantile(means, share)) if means else 0.0
+        means = sorted(sum(run[i : i + window]) / window for run in runs for i in range(len(run) - window + 1))
+        above = means[min(int(share * len(means)), len(means) - 1)] if means else 0.0
+        # Halfway to the next lower one: no rounding decides on which side a window lies.
+        below = max((mean for mean in means if mean < above - ROUNDING), default=0.0)
+        return (below + above) / 2
 
     def _confidences(self, attempt: Attempt, plan: Plan, stage: str | None = None) -> list[list[float]]:
-        """Confidences of the outputs of an attempt under a plan, of one stage or all."""
+        """Confidences of the outputs of an attempt under a plan, of one stage or all; none where prefill skips."""
         out = []
         for output in attempt.outputs:
             settings = next(s for s in self.engine.reasoning.stages if s.name == output.stage)
@@ -163,24 +203,31 @@ class Objective:
             self.progress(len(chunk))
         return sharing.interleave([attempts for attempts, *_ in shares])
 
-    def _verdict(self, runner: _Runner, limit: float, looks: int) -> Stopped:
+    def _verdict(self, runner: Runner, limit: float, error: float) -> Stopped:
         """Whether and why a runner leaves."""
-        if self.racing == "off" or runner.needed == 0 or len(runner.right) == runner.n:
+        if self.racing == "off" or runner.needed == 0 or runner.done:
             return ""
         if runner.could_reach < runner.needed:
             return "accuracy"
         if self._at_least(runner) > limit * runner.n:
             return "latency"
-        if self.racing == "statistical" and self._wrong < len(runner.right):
-            losses = [not ok for ok in runner.right.values()][self._wrong :]
-            gains = sum(list(runner.right.values())[: self._wrong])
-            rest = runner.n - self._wrong
-            allowed = rest + gains - runner.needed
-            if chance_of_losses(sum(losses), len(losses), allowed, rest) < self.error / looks:
-                return "chance"
-        return ""
+        return "chance" if self._guesses and runner.hopeless(self._wrong, error) else ""
 
-    def _at_least(self, runner: _Runner) -> float:
+    def _each(self, runner: Runner, chunk: Sequence[Question]) -> list[float]:
+        """Seconds of every question of a chunk, as if batches were full of its like: chunks may be small."""
+        attempts, out = [runner.attempts[q.id] for q in chunk], [0.0] * len(chunk)
+        times, most = self.together / len(chunk), self.engine.reasoning.rows
+        for name, work in replay(self.engine, attempts, runner.plan, len(chunk))[0].items():
+            steps: dict[int, float] = defaultdict(float)
+            for rows, count in work.trace.steps.items():
+                full = min(most, round(rows * times))
+                steps[full] += count * rows / full
+            prefill, decode = self._seconds(work.trace, steps, runner.plan.stages[name])
+            for i, (p, d) in enumerate(zip(work.prefill_share, work.decode_share, strict=True)):
+                out[i] += p * prefill + d * decode
+        return out
+
+    def _at_least(self, runner: Runner) -> float:
         """Seconds that a runner's outputs take at least, in however full batches."""
         tokens: dict[str, int] = {}
         for attempt in runner.attempts.values():
@@ -189,7 +236,7 @@ class Objective:
         stages = runner.plan.stages
         return sum(count * self.cost.least_row_seconds(stages[name].skip) for name, count in tokens.items())
 
-    def _trial(self, runner: _Runner) -> Trial:
+    def _trial(self, runner: Runner) -> Trial:
         if runner.stopped:
             return Trial(runner.plan, runner.n, runner.right, stopped=runner.stopped)
         attempts = [runner.attempts[q.id] for q in self.questions]
@@ -198,7 +245,7 @@ class Objective:
         latency, decoding = dict.fromkeys(self.engine.stage_names, 0.0), 0.0
         for batch, works in enumerate(replay(self.engine, attempts, runner.plan, self.together)):
             for name, work in works.items():
-                prefill, decode = self.seconds(work.trace, runner.plan, name)
+                prefill, decode = self._seconds(work.trace, work.trace.steps, runner.plan.stages[name])
                 latency[name] += (prefill + decode) / runner.n
                 decoding += decode / runner.n
                 for i, (p, d) in enumerate(zip(work.prefill_share, work.decode_share, strict=True)):
@@ -209,41 +256,7 @@ class Objective:
                 tokens[output.stage] += output.tokens / runner.n
         return Trial(runner.plan, runner.n, right, latency, decoding, tokens, each, attempts)
 
-    def seconds(self, trace: Trace, plan: Plan, stage: str) -> tuple[float, float]:
+    def _seconds(self, trace: Trace, steps: Mapping[int, float], stage: StagePlan) -> tuple[float, float]:
         """Predicted seconds of a stage's work: prefill, decode."""
-        part = plan.stages[stage]
-        prefill = self.cost.prefill_seconds(trace, part.skip if part.prefill else ())
-        return prefill, self.cost.decode_seconds(trace.steps, part.skip)
-
-
-class _Runner:
-    """A plan in a race."""
-
-    def __init__(self, plan: Plan, n: int, needed: int) -> None:
-        self.plan, self.n, self.needed = plan, n, needed
-        self.right: dict[str, bool] = {}
-        self.attempts: dict[str, Attempt] = {}
-        self.stopped: Stopped = ""
-
-    @property
-    def could_reach(self) -> int:
-        """Right answers if all the rest were right."""
-        return sum(self.right.values()) + self.n - len(self.right)
-
-    def take(self, questions: Sequence[Question], attempts: Sequence[Attempt]) -> None:
-        """Take the answers to some questions."""
-        for question, attempt in zip(questions, attempts, strict=True):
-            self.right[question.id] = attempt.answer is not None and attempt.answer == question.answer
-            self.attempts[question.id] = attempt
-
-
-def chance_of_losses(losses: int, seen: int, allowed: int, questions: int) -> float:
-    """Probability of at least so many losses among `seen` random ones of `questions` that hold `allowed` losses.
-
-    The upper tail of the hypergeometric distribution: a plan with more losses in store would show even more of them.
-    """
-    if allowed < 0:
-        return 0.0
-    top = min(allowed, seen)
-    ways = sum(comb(allowed, k) * comb(questions - allowed, seen - k) for k in range(losses, top + 1))
-    return ways / comb(questions, seen)
+        prefill = self.cost.prefill_seconds(trace, stage.skip if stage.prefill else ())
+        return prefill, self.cost.decode_seconds(steps, stage.skip)

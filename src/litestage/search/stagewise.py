@@ -143,8 +143,8 @@ class _Contest:
         ways = product(counts, rules, (False, True) if self.settings.prefill else (False,))
         new = [choice for way in ways if (choice := Choice(*way)) not in self.trials and (way[0] or not way[2])]
         plans = [_plan(self.objective, self.orders, {**self.chosen, self.stage: choice}) for choice in new]
-        limit = self.trials[self.best()].seconds
-        self.trials |= zip(new, self.objective.race(plans, self.needed, limit), strict=True)
+        best = self.trials[self.best()]
+        self.trials |= zip(new, self.objective.race(plans, self.needed, best.seconds, best), strict=True)
 
 
 def _size(choice: Choice) -> tuple[int, bool, float]:

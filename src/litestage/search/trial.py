@@ -12,9 +12,9 @@ from typing import Any, Literal
 from litestage.plan import Plan
 from litestage.records import Attempt
 
-Stopped = Literal["", "accuracy", "latency", "chance"]
-"""Why a plan left a race: it cannot reach the accuracy, cannot beat the latency, or most probably cannot reach the
-accuracy. Empty for a plan that answered everything."""
+Stopped = Literal["", "accuracy", "latency", "chance", "slower"]
+"""Why a plan left a race: it cannot reach the accuracy, cannot beat the latency, most probably misses the accuracy, or
+most probably is slower than the best. Empty for a plan that answered everything."""
 
 
 @dataclass(frozen=True)
