@@ -27,6 +27,15 @@ def take(slot: Slot, journal: Journal, reply: Reply) -> None:
     slot.take(reply)
 
 
+def test_a_journal_torn_in_its_first_line_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_text('{"format": "litest')
+    with pytest.warns(UserWarning, match="the last line is torn"):
+        journal = Journal(path)
+    take(slots(journal)[0], journal, GOOD)
+    assert not slots(Journal(path))[0].is_open
+
+
 def test_a_slot_ends_when_it_agrees_or_is_out_of_tries(tmp_path: Path) -> None:
     first, second = slots(Journal(tmp_path / "j.jsonl"))
     first.take(GOOD)

@@ -65,7 +65,7 @@ class Journal:
 
     def add(self, key: str, reply: Reply) -> None:
         """Record a reply; it is on the disk when this returns."""
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:
             appended.append(self.path, {"format": FORMAT, "version": VERSION})
         appended.append(self.path, {"key": key, "reply": asdict(reply)})
         self.replies[key] = reply
