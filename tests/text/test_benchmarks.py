@@ -220,10 +220,10 @@ def test_split_hash_names_the_questions_in_order() -> None:
 
 def test_the_forms_shown_in_the_documentation_are_read(tmp_path: Path) -> None:
     page = (EXAMPLES.parent / "your-data.md").read_text()
-    asked, reasoned = re.findall(r"^```jsonl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "questions.jsonl").write_text(asked)
+    shown, reasoned = re.findall(r"^```jsonl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "questions.jsonl").write_text(shown)
     (tmp_path / "rationales.jsonl").write_text(reasoned)
     found = own_questions.grouped(tmp_path / "questions.jsonl")
-    labels = {q.id: list(q.options) for questions in found.values() for q in questions}
+    asked = [question for questions in found.values() for question in questions]
     assert list(found) == ["train", "test"]
-    assert [len(made) for made in rationales.read(tmp_path / "rationales.jsonl", labels).values()] == [2]
+    assert [len(made) for made in rationales.read(tmp_path / "rationales.jsonl", asked).values()] == [2]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from litestage.records import Question, Rationale
-from litestage.text.rationales import PACKAGED, join, load, questionable, read
+from litestage.text.rationales import PACKAGED, join, load, questionable, read, tinythinker
 
 ROW = {"id": "t1", "recall": "Wood floats.", "analyze": {"A": "a nail sinks.", "B": "a log floats."}}
 RATIONALE = Rationale("t1", {"recall": {"": "Wood floats."}, "analyze": ROW["analyze"]})
@@ -52,16 +53,24 @@ def test_a_bad_row_is_named(tmp_path: Path) -> None:
 
 def test_only_known_questions_are_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", ROW)
-    assert read(path, {"t1": "AB"}) == read(path)
+    assert read(path, [QUESTION]) == read(path)
     with pytest.raises(ValueError, match=r"mine\.jsonl:1: field 'id': value 't1'; expected the id of one of the 0"):
-        read(path, {})
+        read(path, [])
     with pytest.raises(ValueError, match=r"mine\.jsonl:1: field 'analyze\.B': value 'B'; expected one of the question"):
-        read(path, {"t1": "A"})
+        read(path, [replace(QUESTION, options={"A": "a nail"})])
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl: no such file; expected JSON lines with id"):
         read(tmp_path / "nowhere.jsonl")
+
+
+def test_a_folder_is_tinythinkers(tmp_path: Path) -> None:
+    splits = {"train": [QUESTION], "validation": [], "test": []}
+    tinythinker.write(tmp_path, splits, {"t1": [RATIONALE]})
+    assert read(tmp_path, [QUESTION]) == {"t1": [RATIONALE]}
+    with pytest.raises(ValueError, match="TinyThinker's files name no ids; tell which questions they are about"):
+        read(tmp_path)
 
 
 @pytest.fixture(scope="module")

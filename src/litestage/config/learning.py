@@ -114,7 +114,8 @@ class DataSettings:
     source: str | None = None
     """Hub id, `org/repo@revision`, or a folder with the benchmark's original files; null: its own place on the hub."""
     rationales: str | None = None
-    """A `.jsonl` file with the reasoning of training questions; null: what the package has for the benchmark."""
+    """A `.jsonl` file with the reasoning of training questions, or a folder with TinyThinker's own files; null: what
+    the package has for the benchmark."""
     train_size: int | None = None
     """Training questions used; null takes all."""
     validation_size: int | None = None

@@ -13,14 +13,13 @@ finished trial (for people; resuming needs facts and outputs only).
 from __future__ import annotations
 
 import json
-import os
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from litestage import sharing
 from litestage.model.decode import Generated
+from litestage.text import appended
 
 FORMAT, VERSION = "litestage-journal", 1
 
@@ -52,7 +51,7 @@ class Journal:
             raise ValueError(refused)
 
     def _open(self, about: Mapping[str, Any]) -> None:
-        lines = self._read() if self.write and self.path.exists() else []
+        lines = appended.read(self.path) if self.write else []
         if lines:
             self._check(lines[0], about)
         for number, line in enumerate(lines[1:], 2):
@@ -80,41 +79,21 @@ class Journal:
             self._append({"trial": plain})
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        if not self.write:
-            return
-        with self.path.open("ab") as file:
-            file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _read(self) -> list[dict[str, Any]]:
-        """All whole lines; what a crash left of a last one is cut off."""
-        content = self.path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
-        if torn:
-            warnings.warn(f"{self.path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=4)
-            with self.path.open("r+b") as file:
-                file.truncate(len(content) - len(torn))
-        out = []
-        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
-            try:
-                out.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"{self.path}: line {number} is damaged ({error}); {_ANEW}") from error
-        return out
+        if self.write:
+            appended.append(self.path, record)
 
     def _check(self, head: Any, about: Mapping[str, Any]) -> None:
         if not isinstance(head, Mapping) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
-            raise ValueError(f"{self.path}: not a {FORMAT!r} file of version {VERSION}; {_ANEW}")
+            raise ValueError(f"{self.path}: not a {FORMAT!r} file of version {VERSION}; {appended.ANEW}")
         was = head.get("about")
         if not isinstance(was, Mapping):
-            raise ValueError(f"{self.path}: line 1 does not say what the journal is about; {_ANEW}")
+            raise ValueError(f"{self.path}: line 1 does not say what the journal is about; {appended.ANEW}")
         changed = [
             f"{k}: {was.get(k)!r} then, {about.get(k)!r} now" for k in {**was, **about} if was.get(k) != about.get(k)
         ]
         if changed:
             raise ValueError(
-                f"{self.path} is the journal of another search: {'; '.join(changed)}. {_ANEW.capitalize()}"
+                f"{self.path} is the journal of another search: {'; '.join(changed)}. {appended.ANEW.capitalize()}"
             )
 
     def _take(self, number: int, line: Mapping[str, Any]) -> None:
@@ -126,7 +105,4 @@ class Journal:
             else:
                 self.trials.append(line["trial"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.path}: line {number} is damaged ({error!r}); {_ANEW}") from error
-
-
-_ANEW = "move the file away to begin anew"
+            raise ValueError(f"{self.path}: line {number} is damaged ({error!r}); {appended.ANEW}") from error

@@ -79,7 +79,7 @@ def _row(line: bytes, where: str) -> dict[str, Any] | ValueError:
 def _parsed(data: bytes, where: str, expected: str) -> Any:
     """What the bytes hold; a byte order mark before them is ignored."""
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
     except UnicodeDecodeError as error:
         byte = data[error.start : error.start + 1]
         raise ValueError(
@@ -89,7 +89,7 @@ def _parsed(data: bytes, where: str, expected: str) -> Any:
         raise ValueError(f"{where}: not {expected}: {error}") from error
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; Python itself would keep the last of two equal keys without a word."""
     made = dict(pairs)
     if len(made) < len(pairs):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from litestage.records import Rationale
-from litestage.text.rationales.form import faults, made
+from litestage.text.rationales.form import faults, made, row
 
 ROW = {"id": "t1", "recall": "Wood floats.", "analyze": {"A": "a nail sinks.", "B": "a log floats."}}
 KNOWN = {"t1": "AB", "t2": "ABC"}
@@ -21,6 +21,11 @@ def test_texts_are_stripped() -> None:
     found = made({"id": " t1 ", "recall": " Wood floats. ", "analyze": {"A": " x. "}}, "f:1")
     assert found == Rationale("t1", {"recall": {"": "Wood floats."}, "analyze": {"A": "x."}})
     assert found.where == "f:1"
+
+
+def test_row_is_the_inverse_of_made() -> None:
+    assert row(made(ROW, "f:1")) == ROW
+    assert row(made({"id": "t1", "think": "so."}, "f:1")) == {"id": "t1", "think": "so."}
 
 
 @pytest.mark.parametrize(

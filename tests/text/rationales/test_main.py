@@ -81,3 +81,57 @@ def test_a_file_that_cannot_be_read_ends_with_status_2(
         main(["check", *arguments])
     assert stopped.value.code == 2
     assert "error: nowhere.jsonl: no such file" in capsys.readouterr().err
+
+
+def convert(*arguments: str) -> object:
+    with pytest.raises(SystemExit) as stopped:
+        main(["convert", *arguments])
+    return stopped.value.code
+
+
+def test_convert_goes_to_tinythinkers_files_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = write(
+        tmp_path / "q.jsonl",
+        *(
+            {"id": id_, "question": f"Which, {id_}?", "options": OPTIONS, "answer": "B", "split": split}
+            for id_, split in [("t1", "train"), ("t2", "validation"), ("t3", "test")]
+        ),
+    )
+    mine = write(tmp_path / "mine.jsonl", SOUND, {**SOUND, "recall": "Iron sinks."}, {**SOUND, "id": "t2"})
+    folder, back = str(tmp_path / "sft"), str(tmp_path / "back.jsonl")
+    assert convert(mine, folder, "--questions", asked) == 0
+    assert convert(folder, back, "--questions", asked) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "wrote 2 of 3 rationales; the others are not of training questions",
+        "wrote 2 rationales of 1 questions",
+        "its validation questions are here: train 0, validation 1, test 0",
+        "its test questions are here: train 0, validation 0, test 1",
+    ]
+    assert Path(back).read_text() == "".join(Path(mine).read_text().splitlines(keepends=True)[:2])
+    assert convert(folder, back, "--questions", asked) == 2
+    assert "back.jsonl exists already" in capsys.readouterr().err
+    assert check(capsys, folder, "--questions", asked)[1] == [
+        "problems: 0; sound rationales: 2, for 1 questions",
+        "train: 1 of 1 covered, 0 not",
+        "validation: 0 of 1 covered, none needed",
+        "test: 0 of 1 covered, none needed",
+    ]
+
+
+def test_convert_needs_a_file_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = write(tmp_path / "mine.jsonl", SOUND)
+    assert convert(mine, str(tmp_path / "other.jsonl"), "--questions", "obqa") == 2
+    assert "expected a .jsonl file and a folder with TinyThinker's files, in either order" in capsys.readouterr().err
+    assert convert(mine, str(tmp_path / "sft"), "--questions", "arc") == 2
+    assert "data.benchmark is 'arc'" in capsys.readouterr().err
+
+
+def test_left_out_rationales_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = questions(tmp_path / "q.jsonl", {"t1": "train", "t2": "validation", "t3": "test"})
+    assert convert(write(tmp_path / "mine.jsonl", SOUND), str(tmp_path / "sft"), "--questions", asked) == 0
+    path = tmp_path / "sft" / "summarize.json"
+    path.write_text(path.read_text().replace('"GT": "B"', '"GT": "A"'))
+    capsys.readouterr()
+    _, lines = check(capsys, str(tmp_path / "sft"), "--questions", asked)
+    assert lines[0].startswith("warning: ")
+    assert "1 of 1 rationales are left out" in lines[0]

@@ -68,11 +68,7 @@ def load(settings: DataSettings, seed: int) -> Splits:
         made = miniworld.build(seed, **{split: size for split, size in sizes.items() if size is not None})
         asked = {split: [question for question, _ in made[split]] for split in ("validation", "test")}
         return Splits(tuple(made["train"]), tuple(asked["validation"]), tuple(asked["test"]))
-    published = PUBLISHED.get(settings.benchmark)
-    if published is None:
-        questions = own.read(settings.benchmark, seed)
-    else:
-        questions = published.read(settings.source or published.origin.hub, seed)
+    questions = read(settings.benchmark, settings.source, seed)
     pairs = _pairs(settings, questions)
     learned = list(dict.fromkeys(question.id for question, _ in pairs))
     chosen = set(_subset(learned, "train", sizes["train"], seed))
@@ -81,6 +77,26 @@ def load(settings: DataSettings, seed: int) -> Splits:
         _subset(questions["validation"], "validation", sizes["validation"], seed),
         _subset(questions["test"], "test", sizes["test"], seed),
     )
+
+
+def read(benchmark: str, source: str | None, seed: int) -> dict[str, list[Question]]:
+    """Split -> all questions of a benchmark, without reasoning.
+
+    Args:
+        benchmark: as `data.benchmark`.
+        source: as `data.source`.
+        seed: of generated questions (miniworld) and of splits that are drawn.
+
+    Raises:
+        FileNotFoundError: the source is not there.
+        ValueError: a row is wrong, or a split would be empty.
+    """
+    if benchmark == "miniworld":
+        return {split: [question for question, _ in pairs] for split, pairs in miniworld.build(seed).items()}
+    published = PUBLISHED.get(benchmark)
+    if published is None:
+        return own.read(benchmark, seed)
+    return published.read(source or published.origin.hub, seed)
 
 
 def split_hash(questions: Sequence[Question]) -> str:
@@ -95,8 +111,7 @@ def _pairs(settings: DataSettings, questions: dict[str, list[Question]]) -> list
     key: Callable[[Question], str] = attrgetter("id")
     left_out: frozenset[str] = frozenset()
     if settings.rationales is not None:
-        labels = {question.id: list(question.options) for split in questions.values() for question in split}
-        written = rationales.read(settings.rationales, labels)
+        written = rationales.read(settings.rationales, [question for split in questions.values() for question in split])
     elif published is not None:
         written = rationales.load(settings.benchmark, settings.keep_questionable)
         key = published.key

@@ -59,10 +59,10 @@ def _questions(path: Path) -> Iterator[tuple[str, str, Question]]:
         if first[1] != (split is None):
             wanted = "none" if first[1] else f"one of {list(SPLITS)}"
             raise bad(where, "split", split, f"{wanted}, as in {first[0]}: every line names a split, or none does")
-        yield split or DRAWN, where, _question(row, where)
+        yield split or DRAWN, where, question(row, where)
 
 
-def _question(row: Mapping[str, Any], where: str) -> Question:
+def question(row: Mapping[str, Any], where: str) -> Question:
     given = row.get("options")
     if not isinstance(given, dict) or not 2 <= len(given) <= 26:
         raise bad(where, "options", given, "an object with 2 to 26 options: label -> text")

@@ -4,7 +4,7 @@ One JSON object a line, a stage's text or its texts by option label under the st
 {"id": "7-980", "recall": "...", "analyze": {"A": "...", "B": "..."}}
 
     written = load("obqa")               # the packaged ones
-    written = read("my.jsonl.gz")        # your own; to check a file: python -m litestage.text.rationales check my.jsonl
+    written = read("my.jsonl.gz")        # your own, or a folder with TinyThinker's files
     pairs = join(questions, written)
 """
 
@@ -17,13 +17,11 @@ from pathlib import Path
 
 from litestage.records import Question, Rationale
 from litestage.text.jsonl import rows
-from litestage.text.rationales.form import Labels, faults, made
+from litestage.text.rationales import tinythinker
+from litestage.text.rationales.form import Written, faults, made
 
 PACKAGED = ("obqa", "csqa", "strategyqa")
 """Benchmarks whose rationales come with the package."""
-
-Written = dict[str, list[Rationale]]
-"""Question id -> its rationales, in the order of the file."""
 
 
 def load(benchmark: str, keep_questionable: bool = False) -> Written:
@@ -50,20 +48,27 @@ def questionable() -> frozenset[str]:
     return frozenset(listed.split())
 
 
-def read(path: str | Path, known: Labels | None = None) -> Written:
-    """Rationales from a JSONL file (or `.jsonl.gz`); the form is in `docs/your-data.md`.
+def read(path: str | Path, questions: Sequence[Question] | None = None) -> Written:
+    """Rationales from a JSONL file (or `.jsonl.gz`), or from a folder with TinyThinker's files.
 
     Args:
-        path: the file.
-        known: the questions' ids with their option labels; others are refused.
+        path: the file, its form is in `docs/your-data.md`, or the folder.
+        questions: the questions they are about; others are refused. A folder needs them.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file or folder.
         ValueError: a row is wrong; the message names file, line and field.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        if questions is None:
+            raise ValueError(f"{path}: TinyThinker's files name no ids; tell which questions they are about")
+        return tinythinker.read(path, questions)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected JSON lines with id, recall and analyze")
+        raise FileNotFoundError(
+            f"{path}: no such file; expected JSON lines with id, recall and analyze, or a folder of TinyThinker's files"
+        )
+    known = None if questions is None else {question.id: list(question.options) for question in questions}
     found: Written = {}
     for where, row in rows(path):
         for fault in faults(row, where, known):

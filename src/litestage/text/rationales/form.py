@@ -16,6 +16,8 @@ from litestage.text.jsonl import bad
 LABEL = re.compile("[A-Z]")
 Labels = Mapping[str, Sequence[str]]
 """Question id -> the labels of its options."""
+Written = dict[str, list[Rationale]]
+"""Question id -> its rationales, in the order of the file."""
 
 
 def made(row: Mapping[str, Any], where: str) -> Rationale:
@@ -26,6 +28,12 @@ def made(row: Mapping[str, Any], where: str) -> Rationale:
         if stage != "id"
     }
     return Rationale(row["id"].strip(), texts, where)
+
+
+def row(rationale: Rationale) -> dict[str, Any]:
+    """The row that `made` reads as this rationale."""
+    texts = {stage: said[""] if set(said) == {""} else dict(said) for stage, said in rationale.texts.items()}
+    return {"id": rationale.id, **texts}
 
 
 def faults(
