@@ -33,7 +33,7 @@ def read(path: Path) -> list[Any]:
     content = path.read_bytes() if path.exists() else b""
     whole, _, torn = content.rpartition(b"\n")
     if torn:
-        warnings.warn(f"{path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=5)
+        warnings.warn(f"{path}: the last line is torn, {len(torn)} bytes are dropped", stacklevel=4)
         with path.open("r+b") as file:
             file.truncate(len(content) - len(torn))
     out = []
