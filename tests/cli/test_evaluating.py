@@ -60,7 +60,7 @@ def test_the_methods_named_are_compared_at_the_budget_nearest_to_the_plans(
     copied: Path, again: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three sub-layers, in two blocks: whole-block methods read them as one block."""
-    monkeypatch.setattr(evaluating, "draw_all", lambda _: [])  # slow, and tested elsewhere
+    monkeypatch.setattr(evaluating, "draw_all", lambda *_: [])  # slow, and tested elsewhere
     plan = Plan.from_pretrained(copied / "plan")
     stages = {name: StagePlan(skip) for name, skip in zip(plan.stages, ((0, 1, 2, 3), (1, 2, 3), (1, 2)), strict=True)}
     replace(plan, stages=stages).save_pretrained(copied / "plan")

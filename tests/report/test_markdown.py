@@ -32,7 +32,9 @@ def test_a_row_holds_every_value(results: Document) -> None:
     short, full = table(results), table(results, full=True)
     assert short[0].endswith("| skipped sub-layers: recall / analyze / summarize | full layers, mean |")
     assert short[4] == "| litestage | 65.2 ± 2.1 | 81.8 | 0.32 | 1.31 [1.27, 1.36] | 4 / 6 / 2 | 2.00 |"
-    assert full[4] == "| litestage | 65.2 ± 2.1 | 62.1 | 1.2 | 81.8 | 0.32 | 4.01 | 1.31 [1.27, 1.36] | 4 / 6 / 2 | 2.00 |"
+    assert (
+        full[4] == "| litestage | 65.2 ± 2.1 | 62.1 | 1.2 | 81.8 | 0.32 | 4.01 | 1.31 [1.27, 1.36] | 4 / 6 / 2 | 2.00 |"
+    )
     assert {line.count("|") for line in full[:7]} == {11}
     assert short[-1] == (
         "n = 500 test questions, vote of 10 attempts. Timed: 64 of them, 3 paired repeats, batch size 16, cpu, "

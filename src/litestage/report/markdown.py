@@ -1,8 +1,7 @@
 """Tables for pages that are committed: what stands between two comments is written from the runs' `results.json`.
 
-    <!-- results: table miniworld -->      one row a method; `full-table` has more columns
-    <!-- results: overview -->             one row a run, each with a link to its page
-    <!-- end of results -->                ends all three
+`<!-- results: table miniworld -->` begins a table of one row a method (`full-table` has more columns),
+`<!-- results: overview -->` one of one row a run, with links to their pages; `<!-- end of results -->` ends both.
 
     fill(Path("README.md"), Path("docs/results"))     # README.md's text with fresh tables
 """
