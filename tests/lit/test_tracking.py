@@ -56,6 +56,7 @@ def test_the_page_and_figures_of_a_run_are_kept_as_they_are(offline: Experiment,
     with tracked(offline, "evaluate") as logger:
         log_figures(logger, [figure])
         log_page(logger, "report", page)
+    wandb.teardown()  # its service may still be writing the log
     files = written(tmp_path / "tests" / "wandb")
     assert [path.read_bytes() for path in files if path.suffix == ".html"] == [page.read_bytes()]
     assert [path.read_bytes() for path in files if path.suffix == ".png"] == [figure.read_bytes()]
