@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint smollm2 bench bench-search clean
+.PHONY: help demo test lint results notebooks smollm2 bench bench-search clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,12 @@ lint: $(STAMP) ## Check style, types and import floors
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy src
 	@$(BIN)/lint-imports --no-logo
+
+results: $(STAMP) ## Write the tables and figures of README.md and docs/results from the runs' files
+	@$(BIN)/python scripts/write_results.py
+
+notebooks: $(STAMP) ## Run the notebooks from top to bottom; their outputs are not kept
+	@$(BIN)/python -m pytest --nbmake notebooks
 
 smollm2: $(STAMP) ## Put SmolLM2-135M-Instruct into checkpoints/base
 	@$(BIN)/python scripts/get_smollm2.py

@@ -60,7 +60,9 @@ def test_the_methods_named_are_compared_at_the_budget_nearest_to_the_plans(
     copied: Path, again: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three sub-layers, in two blocks: whole-block methods read them as one block."""
-    monkeypatch.setattr(evaluating, "draw_all", lambda _: [])  # slow, and tested elsewhere
+    monkeypatch.setattr(evaluating, "draw_all", lambda *_: [])  # slow, and tested elsewhere
+    logged: list[tuple[str, Path]] = []
+    monkeypatch.setattr(evaluating.tracking, "log_page", lambda _, name, path: logged.append((name, path)))
     plan = Plan.from_pretrained(copied / "plan")
     stages = {name: StagePlan(skip) for name, skip in zip(plan.stages, ((0, 1, 2, 3), (1, 2, 3), (1, 2)), strict=True)}
     replace(plan, stages=stages).save_pretrained(copied / "plan")
@@ -68,6 +70,7 @@ def test_the_methods_named_are_compared_at_the_budget_nearest_to_the_plans(
     methods = {method["name"]: method for method in read(copied / "results.json", "results")["methods"]}
     assert list(methods) == [BASELINE, CONTROL, "litestage", *PEERS]
     assert set(methods) <= set(summary)
+    assert logged == [("report", copied / "report.html")]
     skipped = {name: methods[name]["skipped_sublayers"]["analyze"] for name in PEERS}
     blocks = dict.fromkeys(("unifiedskip", "skipdecode", "shortgpt", "every-mth"), 2)
     assert skipped == {**dict.fromkeys(("adaskip", "adaskip scaled", "random"), 3), **blocks}

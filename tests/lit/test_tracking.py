@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import wandb
+from matplotlib.image import imsave
 
 from litestage.config import Experiment, TrackingSettings
-from litestage.lit.tracking import log_figures, log_folder, log_table, log_values, tracked
+from litestage.lit.tracking import log_figures, log_folder, log_page, log_table, log_values, tracked
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -48,6 +49,22 @@ def test_an_offline_run_lies_under_the_run_folder_without_secrets(offline: Exper
     assert [path for path in written(tmp_path) if KEY.encode() in path.read_bytes()] == []
 
 
+def test_the_page_and_figures_of_a_run_are_kept_as_they_are(offline: Experiment, tmp_path: Path) -> None:
+    page, figure = tmp_path / "report.html", tmp_path / "budgets.png"
+    page.write_text("<!doctype html><title>a run</title>")
+    imsave(figure, [[0.0, 1.0]])
+    with tracked(offline, "evaluate") as logger:
+        log_figures(logger, [figure])
+        log_page(logger, "report", page)
+    wandb.teardown()  # its service may still be writing the log
+    files = written(tmp_path / "tests" / "wandb")
+    assert [path.read_bytes() for path in files if path.suffix == ".html"] == [page.read_bytes()]
+    assert [path.read_bytes() for path in files if path.suffix == ".png"] == [figure.read_bytes()]
+    log = next(path for path in files if path.suffix == ".wandb").read_bytes()
+    assert b"html-file" in log  # the run's history knows it as a page
+    assert b"figures/budgets" in log
+
+
 def test_nothing_is_left_open_after_an_exception(offline: Experiment, tmp_path: Path) -> None:
     failed: list[str] = []
 
@@ -79,4 +96,5 @@ def test_disabled_yields_none_and_writes_nothing(
         log_table(logger, "t", ["a"], [[1]])
         log_figures(logger, [tmp_path / "none.png"])
         log_folder(logger, "n", "plan", tmp_path)
+        log_page(logger, "report", tmp_path / "none.html")
     assert list(tmp_path.iterdir()) == []

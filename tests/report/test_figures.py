@@ -242,6 +242,20 @@ def test_draw_all_names_an_empty_search(tmp_path: Path, profile: Document) -> No
         figures.draw_all(tmp_path)
 
 
+def test_a_file_of_another_version_costs_its_own_figure_only(
+    tmp_path: Path, results: Document, profile: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fake_drawings(monkeypatch)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "search.json").write_text(json.dumps({**profile, "version": 1}))
+    heard: list[str] = []
+    drawn = figures.draw_all(tmp_path, heard.append)
+    assert [path.name for path in drawn] == ["accuracy_speedup.png", "budgets.png"]
+    assert len(heard) == 1
+    assert heard[0].startswith(f"no search.png: {tmp_path / 'search.json'}: ")
+    assert "$.version: is 1; allowed: 2" in heard[0]
+
+
 def test_draw_all_without_a_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         figures.draw_all(tmp_path / "nowhere")

@@ -51,7 +51,10 @@ def test_bad_input_ends_with_a_message(folder: Path, tmp_path: Path, capsys: pyt
     assert "python evaluate.py" in message
     assert "empty" in _fails(capsys, str(folder), str(empty))
     (empty / "results.json").write_text(json.dumps({"format": "litestage-results", "version": 99}))
-    assert "$.version: is 99; allowed: 1" in _fails(capsys, str(empty))
+    message = _fails(capsys, str(empty))
+    assert f"{empty / 'results.json'}: results: $.version: is 99; allowed: 1" in message
+    assert "Run `python evaluate.py` again" in message
+    assert f"{empty / 'nowhere'}: no such folder" in _fails(capsys, str(empty / "nowhere"))
     (empty / "results.json").write_text("{")
     assert "results.json: line 1: not JSON" in _fails(capsys, str(empty))
     assert "usage" in _fails(capsys)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 from litestage.cli.common import command, console
@@ -70,19 +69,12 @@ def evaluate(given: Given) -> dict[str, Any]:
         for name in [n for n in (BASELINE, "litestage") if n in methods]:
             pairs = list(zip(module.questions, module.tallies[name].greedy, strict=True))[:shown]
             tracking.log_table(logger, f"evaluate/samples/{name}", SAMPLE_COLUMNS, sample_rows(pairs))
-        tracking.log_figures(logger, _figures(folder))
+        tracking.log_figures(logger, draw_all(folder, lambda problem: warnings.warn(problem, stacklevel=2)))
+        page = write_report(folder)
+        tracking.log_page(logger, "report", page)
     show(results_table(results), sys.stderr)
-    console.print(f"the whole run on one page: {write_report(folder)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"the whole run on one page: {page}", markup=False, highlight=False, soft_wrap=True)
     return {"step": "evaluate", "folder": str(folder), **_summary(results)}
-
-
-def _figures(folder: Path) -> list[Path]:
-    """The run's figures; a file of another version (an old search) costs the figures, not the evaluation."""
-    try:
-        return draw_all(folder)
-    except ValueError as error:
-        warnings.warn(f"no figures: {error}", stacklevel=2)
-        return []
 
 
 def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int, processes: int) -> dict[str, Any]:

@@ -66,6 +66,12 @@ def log_figures(logger: WandbLogger | None, paths: Sequence[Path]) -> None:
         logger.experiment.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
 
 
+def log_page(logger: WandbLogger | None, name: str, path: Path) -> None:
+    """Log an HTML page that loads nothing, as it is."""
+    if logger is not None:
+        logger.experiment.log({name: wandb.Html(str(path), inject=False)})
+
+
 def log_folder(logger: WandbLogger | None, name: str, kind: str, folder: Path) -> None:
     """Log a folder of small files as an artifact."""
     if logger is not None:

@@ -238,14 +238,18 @@ def draw_search(profile: Document, path: Path) -> Path:
     return save(search_figure(profile), path)
 
 
-def draw_all(folder: Path) -> list[Path]:
+def draw_all(folder: Path, unread: Callable[[str], object] | None = None) -> list[Path]:
     """Draw what a run's folder holds into `figures/`; a figure without its input file is left out.
 
     The budgets come from `results.json`, or from `plan/plan.json` as long as there are no results.
 
+    Args:
+        folder: the run's folder.
+        unread: is told of each figure whose file cannot be read (an older version, say), which is then left out too.
+
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an input file is malformed (names the file).
+        ValueError: an input file is malformed (names the file), and there is no `unread`.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; run train.py to make one")
@@ -264,5 +268,8 @@ def draw_all(folder: Path) -> list[Path]:
             try:
                 drawn.append(draw(read(path, name), folder / "figures" / target))
             except ValueError as error:
-                raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+                said = str(error) if str(path) in str(error) else f"{path}: {error}"
+                if unread is None:
+                    raise ValueError(said) from error
+                unread(f"no {target}: {said}")
     return drawn

@@ -160,14 +160,14 @@ def method_rows(results: Document) -> list[list[str]]:
             speed(method["speedup"]),
             f"{method['seconds_per_question']:.3g}",
             f"{sum(method['tokens_per_question'].values()):.1f}",
-            _skipped(method),
+            skipped(method),
             f"{method['mean_full_layers']:.2f}",
         ]
         for method in results["methods"]
     ]
 
 
-def _skipped(method: Document) -> str:
+def skipped(method: Document) -> str:
     """The budgets, and what a decode step really skips on average where that is something else."""
     budgets = method["budgets"]
     really = method.get("skipped_sublayers", budgets)
