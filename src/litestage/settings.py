@@ -144,7 +144,7 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         return message
     key = ".".join(inside.groups()) if inside else (alone[1] or alone[2] if alone else "")
     known = known_keys(parser)
-    nested = re.search(r"Parser key \"([\w.]+)\":\s+Problem with given class_path '([\w.]+)'", message)
+    nested = re.search(r".*Parser key \"([\w.]+)\":.*?class_path '([\w.]+)'", message, re.DOTALL)
     rest = ""
     if nested and (made := locate(nested[2])):  # an object inside a value, such as one of the stages
         key = f"{nested[1]}.{key}"
