@@ -101,7 +101,9 @@ def test_unknown_keys_name_the_nearest_known_ones(given: Parse, text: str, key: 
 
 
 def test_an_unknown_key_of_a_stage_names_all_there_are(given: Parse) -> None:
-    with pytest.raises(ValueError, match="unknown key.*'; .*; allowed here: name, prompt, cue, target, max_new_tokens"):
+    with pytest.raises(
+        ValueError, match=r"unknown key.*'; .*; allowed here: name, prompt, cue, target, max_new_tokens"
+    ):
         given("reasoning: {stages: [{name: a, prompt: '{question}', fan_out: each}]}")
 
 
@@ -171,12 +173,28 @@ def test_a_file_of_stages_takes_the_place_of_the_stages_alone(given: Parse, of_s
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("{question}", "{wuestion}", "5: stage think: the prompt uses unknown ['wuestion']; allowed here: ['options', "),
-        ("{question}", "{answer}", "5: stage think: the prompt uses ['answer'], which come no earlier than it; allowed"),
-        ("name: answer", "name: think", "6: stage think: the name occurs twice; names must differ, got ['think', 'thin"),
+        (
+            "{question}",
+            "{wuestion}",
+            "5: stage think: the prompt uses unknown ['wuestion']; allowed here: ['options', ",
+        ),
+        (
+            "{question}",
+            "{answer}",
+            "5: stage think: the prompt uses ['answer'], which come no earlier than it; allowed",
+        ),
+        (
+            "name: answer",
+            "name: think",
+            "6: stage think: the name occurs twice; names must differ, got ['think', 'thin",
+        ),
         ('"{question}"', "a\n  fan_out: each", "6: unknown key 'reasoning.stages.fan_out'; the nearest known ones:"),
         ('"{question}"', "a\n  cue: b", "5: stage think: the prompt uses none of {cue}, {label}, {option}, but"),
-        ("options}", "options} {cue}", "7: stage answer: the prompt uses unknown ['cue']; allowed here: ['options', 'que"),
+        (
+            "options}",
+            "options} {cue}",
+            "7: stage answer: the prompt uses unknown ['cue']; allowed here: ['options', 'que",
+        ),
         ("# my stages", "# my\n\n", "7: stage think: the prompt uses unknown ['x']"),
     ],
 )
@@ -198,7 +216,7 @@ def test_a_bad_stage_of_the_experiments_own_file_is_named_with_its_line(given: P
 
 def test_a_bad_stage_of_the_command_line_is_not_looked_for_in_a_file(given: Parse) -> None:
     text = "reasoning:\n  stages:\n  - {name: a, prompt: '{question}'}\n"
-    with pytest.raises(ValueError, match="^stage a: the prompt"):
+    with pytest.raises(ValueError, match=r"^stage a: the prompt"):
         given(text, "--reasoning.stages", "[{name: a, prompt: '{x}'}]")
 
 

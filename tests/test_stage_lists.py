@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from litestage import cli
 from litestage.config import ReasoningSettings, SearchSettings, three_stages
@@ -109,7 +110,9 @@ def test_four_stages_learn_from_fields_of_their_names(tmp_path: Path) -> None:
     del row["rethink"]
     (tmp_path / "mine.jsonl").write_text("\n" + json.dumps(row))
     (rationale,) = rationales.read(tmp_path / "mine.jsonl")["q1"]
-    with pytest.raises(ValueError, match=r"mine\.jsonl:2: question q1: no rationale for stage 'rethink'; expected a text"):
+    with pytest.raises(
+        ValueError, match=r"mine\.jsonl:2: question q1: no rationale for stage 'rethink'; expected a text"
+    ):
         list(examples(question, rationale, load(FOLDER / f"{FOUR}.yaml").stages))
 
 
@@ -121,6 +124,11 @@ def test_the_examples_rationales_are_for_the_examples_stages() -> None:
     for question, rationale in pairs:
         *_, last = examples(question, rationale, load(OWN).stages)
         assert last.target == f" It is {question.answer}."
+
+
+def test_the_page_shows_the_examples_stages() -> None:
+    block = (ROOT / "docs" / "your-data.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert yaml.safe_load(block) == yaml.safe_load(OWN.read_text())
 
 
 @pytest.fixture
@@ -151,7 +159,9 @@ def test_importance_search_and_plan_work_with_every_list(
     objective = Objective(engine, questions, cost, racing="off")
     found = search(objective, rank(engine, importance, questions[:2], settings, cost), settings)
     assert list(found.plan.stages) == names
-    assert [(t.stage, t.choice.budget) for t in found.tried if t.stage == names[0]] == [(names[0], b) for b in (0, 3, 6)]
+    assert [(t.stage, t.choice.budget) for t in found.tried if t.stage == names[0]] == [
+        (names[0], b) for b in (0, 3, 6)
+    ]
     assert any(found.plan.budgets.values())  # nothing can be lost by it
     assert [name for name, stage in found.plan.stages.items() if stage.exit] == (names[:-1] if found.exit_kept else [])
     outputs = run(engine, questions[:1], found.plan).attempts[0].outputs

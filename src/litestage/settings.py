@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -62,15 +63,15 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None, default: Path) -> Given:
-    """Read the command line; without `--config` the file `default` is used.
+def parse(argv: Sequence[str] | None, default: Path | None) -> Given:
+    """Read the command line; without `--config` the file `default` is used, if there is one.
 
     Raises:
         FileNotFoundError: the configuration file is not there.
         ValueError: an unknown key (the nearest known ones are named) or a bad value.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not any(a == "--config" or a.startswith("--config=") for a in arguments):
+    if default and not any(a == "--config" or a.startswith("--config=") for a in arguments):
         arguments = ["--config", str(default.resolve()), *arguments]
     files = _files(arguments)
     parser = make_parser()
@@ -94,7 +95,7 @@ def known_keys(parser: ArgumentParser) -> list[str]:
 def _files(arguments: Sequence[str]) -> list[Path]:
     """Files that may hold stages, the last one wins; none where stages are written on the command line itself."""
     found: list[Path] = []
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in pairwise([*arguments, ""]):
         option, given, value = argument.partition("=")
         path = Path(value if given else after)
         if option == "--config" and not path.is_file():
@@ -111,7 +112,9 @@ def _files(arguments: Sequence[str]) -> list[Path]:
 def _place(message: str, files: Sequence[Path]) -> str:
     """`file:line: ` of the field of a stage that a complaint is about; nothing where no file has it."""
     about = re.match(r"stage (.+?): (?:the )?(\w+)|unknown key 'reasoning\.stages\.(\w+)'", message)
-    for path in reversed(files) if about else ():
+    if about is None:
+        return ""
+    for path in reversed(files):
         for file, stage in reversed([*_stages(path)]):
             lines = {key.value: (key.start_mark.line + 1, value.value) for key, value in stage.value}
             if about[3] in lines or lines.get("name", (0, None))[1] == about[1]:
@@ -133,7 +136,7 @@ def _stages(path: Path) -> Iterator[tuple[Path, yaml.MappingNode]]:
 
 
 def _under(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    return dict((k.value, v) for k, v in node.value).get(key) if isinstance(node, yaml.MappingNode) else None
+    return {k.value: v for k, v in node.value}.get(key) if isinstance(node, yaml.MappingNode) else None
 
 
 def _explain(message: str, parser: ArgumentParser) -> str:

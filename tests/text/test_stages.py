@@ -144,7 +144,10 @@ def test_later_prompts_read_what_earlier_stages_are_taught_to_write() -> None:
             StageSettings("check", HEAD + "{cue}", cue="{label}", target=" {reasons}"),
             r"for stage 'check' A, whose target uses \{reasons\}; expected",
         ),
-        (StageSettings("recall", HEAD + "{cue}", cue="{label}"), "'recall' A; expected an object: option label -> text"),
+        (
+            StageSettings("recall", HEAD + "{cue}", cue="{label}"),
+            "'recall' A; expected an object: option label -> text",
+        ),
         (StageSettings("analyze", HEAD), "for stage 'analyze'; expected a text,"),
     ],
 )
