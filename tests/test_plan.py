@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from litestage.plan import FORMAT, VERSION, ExitRule, Plan, StagePlan
@@ -90,11 +91,36 @@ def test_save_and_load(plan: Plan, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "plan.json"]
 
 
-def test_the_card_shows_both_units_and_the_exit_rule(plan: Plan, tmp_path: Path) -> None:
-    card = (plan.save_pretrained(tmp_path) / "README.md").read_text()
-    assert "# Skip plan for small" in card
-    assert "| recall | 2 | 1 | [2, 7] | decode | none |" in card
-    assert "| analyze | 4 | 2 | [0, 1, 3, 9] | decode | mean of 4 below 0.25 |" in card
+@pytest.mark.parametrize(("id_", "revision"), [("org/my.plan", None), ("org/my.plan@v1", "v1")])
+def test_a_plan_is_read_from_the_hub(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id_: str, revision: str | None
+) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    def download(repo_id: str, filename: str, *, revision: str | None = None) -> str:
+        asked.append((repo_id, filename, revision))
+        return str(plan.save_pretrained(tmp_path / "cache") / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    assert Plan.from_pretrained(id_) == plan
+    assert asked == [("org/my.plan", "plan.json", revision)]
+
+
+def test_a_hub_that_has_no_plan_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"^org/plan: no such folder here, and the hub did not give a plan\.json"
+    ):
+        Plan.from_pretrained("org/plan")  # the tests are offline
+
+
+@pytest.mark.parametrize("name", ["org/plan", "org"])
+def test_folders_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"^{name}/plan\.json: no plan here; run search\.py"):
+        Plan.from_pretrained(name)
 
 
 def test_budgets_are_sublayers_and_the_mean_is_full_layers(plan: Plan) -> None:

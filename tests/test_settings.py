@@ -100,6 +100,13 @@ def test_unknown_keys_name_the_nearest_known_ones(given: Parse, text: str, key: 
         given(text)
 
 
+def test_an_unknown_key_of_a_stage_names_all_there_are(given: Parse) -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown key.*'; .*; allowed here: name, prompt, cue, target, max_new_tokens"
+    ):
+        given("reasoning: {stages: [{name: a, prompt: '{question}', fan_out: each}]}")
+
+
 @pytest.mark.parametrize("option", ["--search.epss=0.1", "--serch.eps 0.1"])
 def test_unknown_options_name_the_nearest_known_ones(option: str) -> None:
     with pytest.raises(ValueError, match=r"unknown key .*nearest.* search\.eps\b"):

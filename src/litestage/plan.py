@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from litestage.card import card
+
 FORMAT = "litestage-plan"
 VERSION = 1
+HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -186,17 +190,22 @@ class Plan:
             raise ValueError(f"{source}: not a plan: {error!r}") from error
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `plan.json` and a short card `README.md` into `folder`; return the folder."""
+        """Write `plan.json` and its card `README.md` into `folder`; return the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        (folder / "README.md").write_text(self._card())
+        (folder / "README.md").write_text(card(self))
         return folder
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Plan:
-        """Read a plan from `folder`. Raises `FileNotFoundError` or `ValueError`."""
-        path = Path(folder) / "plan.json"
+    def from_pretrained(cls, source: str | Path) -> Plan:
+        """Read a plan from a folder, or from the hub: `org/repo` or `org/repo@revision`.
+
+        Raises:
+            FileNotFoundError: there is no plan of that name.
+            ValueError: the file is no plan.
+        """
+        path = _file(source)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no plan here; run search.py to make one")
         try:
@@ -205,25 +214,17 @@ class Plan:
             raise ValueError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
         return cls.from_json(data, str(path))
 
-    def _card(self) -> str:
-        rows = []
-        for name, stage in self.stages.items():
-            rule = stage.exit
-            exit_ = f"mean of {rule.window} below {rule.threshold}" if rule else "none"
-            when = "prefill and decode" if stage.prefill else "decode"
-            which = ", ".join([str([*stage.skip]), *(f"from step {step} {[*skip]}" for step, skip in stage.later)])
-            which += ", scaled" * bool(stage.scale)
-            rows.append(f"| {name} | {len(stage.most)} | {len(stage.most) / 2:g} | {which} | {when} | {exit_} |")
-        return "\n".join(
-            [
-                f"# Skip plan for {self.model}",
-                "",
-                f"{self.num_sublayers} sub-layers: block j holds 2j (attention) and 2j + 1 (feed-forward). "
-                "Skipped while decoding; prompts are prefilled at full depth where the table does not say otherwise.",
-                "",
-                "| stage | skipped sub-layers | in full layers | which | while | early exit |",
-                "| --- | ---: | ---: | --- | --- | --- |",
-                *rows,
-                "",
-            ]
-        )
+
+def _file(source: str | Path) -> Path:
+    """The `plan.json` of a folder or of a hub id."""
+    path = Path(source).expanduser() / "plan.json"
+    named = HUB_ID.fullmatch(source) if isinstance(source, str) else None
+    if path.is_file() or path.parent.is_dir() or path.parent.parent.is_dir() or named is None:
+        return path
+    hub = importlib.import_module("huggingface_hub")  # by name, as torch: reading a folder needs no more than this
+    try:
+        return Path(hub.hf_hub_download(named["repo"], "plan.json", revision=named["revision"]))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{source}: no such folder here, and the hub did not give a plan.json of that name ({error})"
+        ) from error

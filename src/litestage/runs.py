@@ -6,7 +6,7 @@ engine = trained_engine(parse(["--run", "miniworld"], Path("configs/miniworld.ya
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from litestage.model.glue import EAGER, compiled
 from litestage.model.load import attach_lora, load_base, load_trained
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_llama, tiny_tokenizer
+from litestage.plan import Plan
 from litestage.settings import Given
 from litestage.text.benchmarks import Splits
 from litestage.text.stages import examples
@@ -54,11 +55,32 @@ def needed(path: Path, script: str) -> Path:
 
 def weights_hash(folder: Path) -> str:
     """Short SHA-256 of the trained weights in a run's folder: a plan holds for the weights it was searched with."""
+    return hash_of([*folder.glob("model/*.safetensors"), *folder.glob("adapter/*.safetensors")])
+
+
+def hash_of(files: Iterable[Path]) -> str:
+    """Short SHA-256 over the files' own ones, in the order of their paths."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("model/*.safetensors"), *folder.glob("adapter/*.safetensors")]):
+    for path in sorted(files):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def checked(plan: Plan, source: str | Path, engine: Engine, weights: str) -> Plan:
+    """The plan, if it is for the engine's model and stages and for these weights (as `weights_hash` names them).
+
+    Raises:
+        ValueError: it is not; `source`, where it comes from, is in the message.
+    """
+    plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
+    searched = plan.provenance.get("weights")
+    if searched not in (None, weights):
+        raise ValueError(
+            f"{source}: the plan was found for other weights ({searched}) than these ({weights}): another model, or "
+            "trained again since this search; run search.py again"
+        )
+    return plan
 
 
 def new_model(experiment: Experiment, splits: Splits) -> tuple[Any, Any]:
@@ -90,13 +112,23 @@ def together(given: Given) -> Fabric:
 
 def trained_engine(given: Given) -> Engine:
     """What `train.py` left, on the device that the trainer group names."""
-    experiment = given.experiment
-    settings = experiment.model
-    model, tokenizer = load_trained(given.folder, settings.base, settings.dtype)
+    settings = given.experiment.model
+    return engine_of(given, load_trained(given.folder, settings.base, settings.dtype), model_name(given.experiment))
+
+
+def engine_of(given: Given, loaded: tuple[Any, Any], name: str) -> Engine:
+    """A loaded model and its tokenizer with the stages of an experiment, on the device that the trainer group names.
+
+    Args:
+        given: the experiment.
+        loaded: model and tokenizer.
+        name: what a plan calls the model.
+    """
+    settings, (model, tokenizer) = given.experiment.model, loaded
     device = make_trainer(given, [], []).strategy.root_device
     glue = compiled(device) if settings.compile else EAGER
     decoder = Decoder(model.eval().to(device), fuse=True, pack=settings.packed, glue=glue)
-    return Engine(decoder, tokenizer, experiment.reasoning, model_name(experiment))
+    return Engine(decoder, tokenizer, given.experiment.reasoning, name)
 
 
 def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any]) -> L.Trainer:

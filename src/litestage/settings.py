@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from lightning import Trainer
 
@@ -61,26 +63,24 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None, default: Path) -> Given:
-    """Read the command line; without `--config` the file `default` is used.
+def parse(argv: Sequence[str] | None, default: Path | None) -> Given:
+    """Read the command line; without `--config` the file `default` is used, if there is one.
 
     Raises:
         FileNotFoundError: the configuration file is not there.
         ValueError: an unknown key (the nearest known ones are named) or a bad value.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not any(a == "--config" or a.startswith("--config=") for a in arguments):
+    if default and not any(a == "--config" or a.startswith("--config=") for a in arguments):
         arguments = ["--config", str(default.resolve()), *arguments]
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        path = name.partition("=")[2] if name.startswith("--config=") else value if name == "--config" else None
-        if path is not None and not Path(path).is_file():
-            raise FileNotFoundError(f"configuration file {path!r} does not exist; the shipped ones are in configs/")
+    files = _files(arguments)
     parser = make_parser()
     try:
         given = parser.parse_args(arguments)
         made = parser.instantiate_classes(given)
-    except ArgumentError as error:
-        raise ValueError(_explain(str(error), parser)) from error
+    except (ArgumentError, ValueError) as error:
+        message = _explain(str(error), parser)
+        raise ValueError(f"{_place(message, files)}{message}") from error
     resolved = parser.dump(Namespace({k: v for k, v in given.items(branches=False) if k != "config"}), skip_none=False)
     names = Experiment.__dataclass_fields__
     experiment = Experiment(**{name: made[name] for name in names})
@@ -92,17 +92,66 @@ def known_keys(parser: ArgumentParser) -> list[str]:
     return sorted(parser.get_defaults().keys())
 
 
+def _files(arguments: Sequence[str]) -> list[Path]:
+    """Files that may hold stages, the last one wins; none where stages are written on the command line itself."""
+    found: list[Path] = []
+    for argument, after in pairwise([*arguments, ""]):
+        option, given, value = argument.partition("=")
+        path = Path(value if given else after)
+        if option == "--config" and not path.is_file():
+            raise FileNotFoundError(f"configuration file '{path}' does not exist; the shipped ones are in configs/")
+        if option == "--reasoning" and path.suffix in (".yaml", ".yml") and not path.is_file():
+            raise FileNotFoundError(f"file of stages '{path}' does not exist; the shipped ones are in configs/stages/")
+        if option in ("--config", "--reasoning"):
+            found = [*found, path] if path.is_file() else []
+        elif option.startswith("--reasoning.stages"):
+            found = []
+    return found
+
+
+def _place(message: str, files: Sequence[Path]) -> str:
+    """`file:line: ` of the field of a stage that a complaint is about; nothing where no file has it."""
+    about = re.match(r"stage (.+?): (?:the )?(\w+)|unknown key 'reasoning\.stages\.(\w+)'", message)
+    if about is None:
+        return ""
+    for path in reversed(files):
+        for file, stage in reversed([*_stages(path)]):
+            lines = {key.value: (key.start_mark.line + 1, value.value) for key, value in stage.value}
+            if about[3] in lines or lines.get("name", (0, None))[1] == about[1]:
+                return f"{file}:{lines.get(about[2] or about[3], lines.get('name', (1,)))[0]}: "
+    return ""
+
+
+def _stages(path: Path) -> Iterator[tuple[Path, yaml.MappingNode]]:
+    """The stages written in a file, or in the file that its group `reasoning` names, each with the file."""
+    top = yaml.compose(path.read_text(encoding="utf-8"))
+    group = _under(top, "reasoning") or top
+    if isinstance(group, yaml.ScalarNode):
+        path = path.parent / group.value
+        group = yaml.compose(path.read_text(encoding="utf-8"))
+    stages = _under(group, "stages")
+    for stage in stages.value if isinstance(stages, yaml.SequenceNode) else ():
+        if isinstance(stage, yaml.MappingNode):
+            yield path, stage
+
+
+def _under(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    return {k.value: v for k, v in node.value}.get(key) if isinstance(node, yaml.MappingNode) else None
+
+
 def _explain(message: str, parser: ArgumentParser) -> str:
-    """Add the nearest known keys to a complaint about an unknown one."""
+    """Add the nearest known keys to a complaint about an unknown one, and all there are where they are few."""
     inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
     alone = re.search(r"unrecognized arguments: --([\w.]+)|Option '([\w.]+)' is not accepted", message)
     if not (inside or alone):
         return message
     key = ".".join(inside.groups()) if inside else (alone[1] or alone[2] if alone else "")
     known = known_keys(parser)
-    nested = re.search(r'^Parser key "([\w.]+)":.*?class_path \'([\w.]+)\'', message, re.DOTALL)
+    nested = re.search(r".*Parser key \"([\w.]+)\":.*?class_path '([\w.]+)'", message, re.DOTALL)
+    rest = ""
     if nested and (made := locate(nested[2])):  # an object inside a value, such as one of the stages
         key = f"{nested[1]}.{key}"
-        known = [f"{nested[1]}.{name}" for name in signature(made).parameters]  # type: ignore[arg-type]
+        fields = list(signature(made).parameters)  # type: ignore[arg-type]
+        known, rest = [f"{nested[1]}.{name}" for name in fields], f"; allowed here: {', '.join(fields)}"
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-    return f"unknown key {key!r}; the nearest known ones: {', '.join(near) or 'none'}"
+    return f"unknown key {key!r}; the nearest known ones: {', '.join(near) or 'none'}{rest}"

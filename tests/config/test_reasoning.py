@@ -21,15 +21,23 @@ def reasoning(*stages: StageSettings, **changes: object) -> ReasoningSettings:
 
 
 WRONG: list[tuple[Callable[[], Any], str]] = [
-    (lambda: stage(name="re call"), "stage name 're call' must be a plain word"),
-    (lambda: stage(name="options"), "stage name 'options' is taken"),
-    (lambda: stage(max_new_tokens=0), "stage recall: max_new_tokens must be at least 1"),
-    (lambda: stage(loss_weight=-0.1), "stage recall: loss_weight must not be negative"),
+    (lambda: stage(name="re call"), "stage re call: the name is 're call'; a plain word such as"),
+    (lambda: stage(name="options"), r"stage options: the name is taken; so are all of \['cue', 'label'"),
+    (lambda: stage(max_new_tokens=0), "stage recall: max_new_tokens is 0; at least 1"),
+    (lambda: stage(loss_weight=-0.1), "stage recall: loss_weight is -0.1; it must not be negative"),
     (lambda: stage(cue="For {lable},"), r"the cue uses unknown \['lable'\]; allowed here: \['label', 'option'\]"),
-    (lambda: stage(target=" {text}"), r"the target uses unknown \['text'\]; allowed here: \['answer',"),
+    (
+        lambda: stage(target=" {cue}"),
+        r"the target uses unknown \['cue'\]; allowed here: \['answer', 'rationale'\] and n",
+    ),
+    (lambda: stage(target=" {label}"), r"the target uses unknown \['label'\]; allowed here: \['answer', 'rationale'\]"),
+    (lambda: stage(target=" {text.upper}"), r"the target uses unknown \['text.upper'\]"),
     (lambda: stage(cue="For {label"), "the cue is 'For {label': expected '}'.* written twice"),
     (lambda: ReasoningSettings(stages=[]), "reasoning.stages is empty"),
-    (lambda: reasoning(ANSWER, ANSWER), r"names must differ, got \['answer', 'answer'\]"),
+    (
+        lambda: reasoning(ANSWER, ANSWER),
+        r"stage answer: the name occurs twice; names must differ, got \['answer', 'ans",
+    ),
     (lambda: reasoning(batch_size=0), "reasoning.batch_size is 0; at least 1"),
     (lambda: reasoning(rows=0), "reasoning.rows is 0; at least 1"),
     (lambda: reasoning(memory=0.0), "reasoning.memory is 0.0 GiB"),
@@ -37,15 +45,26 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: reasoning(answer_pattern="[A-Z]"), r"answer_pattern '\[A-Z\]' needs a group around the label"),
     (lambda: reasoning(stage(loss_weight=0.0)), "every stage has loss_weight 0; nothing to learn"),
     (
-        lambda: reasoning(stage(prompt="{later}"), ANSWER),
-        r"the prompt uses unknown \['later'\]; allowed here: .*question",
+        lambda: reasoning(stage(prompt="{answer}"), ANSWER),
+        r"stage recall: the prompt uses \['answer'\], which come no earlier than it; allowed here: \['options', 'que",
     ),
-    (lambda: reasoning(stage(prompt="{recall}")), r"the prompt uses unknown \['recall'\]"),
-    (lambda: reasoning(stage(prompt="{question} {label}")), r"the prompt uses unknown \['label'\]"),
+    (lambda: reasoning(stage(prompt="{recall}")), r"the prompt uses \['recall'\], which come no earlier"),
+    (lambda: reasoning(stage(prompt="{recal}"), ANSWER), r"the prompt uses unknown \['recal'\]; allowed here: .*ques"),
+    (
+        lambda: reasoning(stage(prompt="{question} {label}")),
+        r"the prompt uses unknown \['label'\].*; a stage with a cue also has \{cue\}, \{label\} and \{option\}",
+    ),
+    (
+        lambda: reasoning(stage(cue="For {label},"), ANSWER),
+        r"the prompt uses none of \{cue\}.* would be asked the same",
+    ),
     (lambda: reasoning(stage(prompt="{question.text}")), r"the prompt uses unknown \['question.text'\]"),
     (lambda: reasoning(stage(prompt="{} {question}")), r"the prompt uses unknown \[''\]"),
     (lambda: reasoning(stage(prompt="{question")), "stage recall: the prompt is '{question': expected '}'"),
-    (lambda: reasoning(ANSWER, stage(cue="For {label},")), "stage recall is the last .* must not have a cue"),
+    (
+        lambda: reasoning(ANSWER, stage(cue="For {label},", prompt="{cue}")),
+        "stage recall: the cue must be empty in the last stage",
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,31 @@ def test_a_run_with_a_left_over_model_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     with pytest.raises(ValueError, match="holds both model/ and adapter/"):
         load_trained(tmp_path, "tiny", "float32")
+
+
+def test_a_folder_is_fetched_as_it_is_and_a_hub_id_with_its_revision(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def download(repo: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repo, revision))
+        assert [p for p in allow_patterns if fnmatch("pytorch_model.bin", p)] == []  # a pickle
+        files = [path.name for path in base.iterdir()]
+        assert [name for name in files if not any(fnmatch(name, p) for p in allow_patterns)] == []
+        return str(base)
+
+    monkeypatch.setattr(load, "snapshot_download", download)
+    assert load.fetched(str(base)) == base
+    assert asked == []
+    assert [load.fetched(name) for name in ("org/repo", "org/repo@v1")] == [base, base]
+    assert asked == [("org/repo", None), ("org/repo", "v1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("./nowhere", "no such model folder"), ("nowhere", "no such model folder"), ("org/repo", "could not be loaded")],
+)
+def test_a_model_that_cannot_be_fetched_is_named(name: str, message: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^{name}: {message}"):  # the tests are offline
+        load.fetched(name)

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from litestage.config import three_stages
+from litestage.config import StageSettings, three_stages
 from litestage.records import Question, Rationale
 from litestage.text import miniworld
 from litestage.text.miniworld import LABELS, build, exercises, pools, world
@@ -206,3 +206,10 @@ def test_exercises_need_questions_and_a_stage_that_fans_out(splits: dict[str, Sp
         next(exercises([], three_stages(), 0, bare=True))
     with pytest.raises(ValueError, match="a stage that fans out"):
         next(exercises(splits["train"][:5], three_stages()[:1], 0, bare=True))
+
+
+def test_exercises_read_what_earlier_stages_are_taught_to_write(splits: dict[str, Split]) -> None:
+    think = StageSettings("think", "{question}", target=" {recall} Well.")
+    check = StageSettings("check", "{think}\n{options}\n{cue}", cue="{label}:", target=" {analyze}")
+    rows = list(islice(exercises(splits["train"][:5], [think, check], 0, bare=False), 20))
+    assert any(" Well.\n" in example.prompt for row in rows for example in row)

@@ -103,6 +103,60 @@ def test_other_pipelines_are_lists_of_the_same_kind() -> None:
     assert made[2].target == " B"
 
 
+def targets_of(stages: list[StageSettings], rationale: Rationale = RATIONALE) -> list[str]:
+    return [example.target for example in examples(QUESTION, rationale, ReasoningSettings(stages=stages).stages)]
+
+
+def test_a_target_is_put_together_from_other_texts_of_the_rationale() -> None:
+    think = StageSettings("think", HEAD, target=" {recall} {analyze} So the answer is option {answer}.")
+    assert targets_of([think]) == [
+        " Wood is lighter than water. For option A, a nail is heavy, so it sinks. "
+        "For option B, a log is wood, so it floats. So the answer is option B."
+    ]
+
+
+def test_an_options_target_has_its_own_text_and_those_for_all() -> None:
+    check = StageSettings("check", HEAD + "{cue}", cue="{option}:", target=" {recall} So {analyze} ({label})")
+    assert targets_of([check, StageSettings("answer", HEAD, target=" {answer}")]) == [
+        " Wood is lighter than water. So a nail is heavy, so it sinks. (A)",
+        " Wood is lighter than water. So a log is wood, so it floats. (B)",
+        " B",
+    ]
+
+
+def test_later_prompts_read_what_earlier_stages_are_taught_to_write() -> None:
+    """As at inference, where they read what the stage wrote, whatever the rationale has under its name."""
+    think = StageSettings("think", HEAD + "Think:", target=" {recall} Hence {answer}")
+    answer = StageSettings("answer", HEAD + "Think: {think}\nAnswer:", target=" {answer}")
+    for texts in (RATIONALE.texts, {**RATIONALE.texts, "think": {"": "Something else."}}):
+        *_, last = examples(QUESTION, Rationale("q1", texts), [think, answer])
+        assert last.prompt == START + "Think: Wood is lighter than water. Hence B.\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (
+            StageSettings("think", HEAD, target=" {recal}"),
+            r"no rationale for stage 'think', whose target uses \{recal\}; expected a text, or an object: option label",
+        ),
+        (
+            StageSettings("check", HEAD + "{cue}", cue="{label}", target=" {reasons}"),
+            r"for stage 'check' A, whose target uses \{reasons\}; expected",
+        ),
+        (
+            StageSettings("recall", HEAD + "{cue}", cue="{label}"),
+            "'recall' A; expected an object: option label -> text",
+        ),
+        (StageSettings("analyze", HEAD), "for stage 'analyze'; expected a text,"),
+    ],
+)
+def test_a_text_that_a_target_lacks_is_named(stage: StageSettings, message: str) -> None:
+    rationale = Rationale("q1", RATIONALE.texts, "mine.jsonl:7")
+    with pytest.raises(ValueError, match=rf"^mine\.jsonl:7: question q1: .*{message}.*it has \['recall', 'analyze'\]$"):
+        list(examples(QUESTION, rationale, [stage]))
+
+
 def test_braces_in_questions_are_plain_text() -> None:
     odd = Question("q2", "What is {x}?", {"A": "{y}", "B": "z"}, "A")
     assert render(odd, three_stages(), 0, {})[""] == "What is {x}?\n(A) {y} (B) z\nRecall:"

@@ -29,7 +29,7 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
 
     @wraps(step)
     def main(argv: Sequence[str] | None = None, *, default: Path) -> dict[str, Any]:
-        _quiet()
+        quiet()
         try:
             summary = step(parse(argv, default))
         except (ValueError, FileNotFoundError, PermissionError, MisconfigurationException) as error:
@@ -42,7 +42,7 @@ def command(step: Callable[[Given], dict[str, Any]]) -> Command:
     return main
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the terminal for our own progress: no tips, no weight-loading bars, no notes about other libraries."""
     disable_progress_bar()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -21,7 +21,7 @@ from litestage.report.figures import draw_all
 from litestage.report.page import write_report
 from litestage.report.schema import read, validate
 from litestage.report.table import results_table, show
-from litestage.runs import make_trainer, needed, trained_engine, weights_hash
+from litestage.runs import checked, make_trainer, needed, trained_engine, weights_hash
 from litestage.search.policies import nearest_budget, peer
 from litestage.settings import Given
 from litestage.text.benchmarks import load
@@ -32,10 +32,7 @@ def evaluate(given: Given) -> dict[str, Any]:
     """Compare the plan with full depth and other methods on the test questions."""
     experiment, folder = given.experiment, given.folder
     engine = trained_engine(given)
-    plan = Plan.from_pretrained(folder / "plan")
-    plan.check(engine.name, engine.decoder.num_sublayers, engine.stage_names)
-    if plan.provenance.get("weights") not in (None, weights_hash(folder)):
-        raise ValueError(f"{folder / 'plan'}: the model was trained again since this search; run search.py again")
+    plan = checked(Plan.from_pretrained(folder / "plan"), folder / "plan", engine, weights_hash(folder))
     importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
     full = engine.full_depth()
     own = {"litestage": plan, "litestage without exit": plan.without_exit()}

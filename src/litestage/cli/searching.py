@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
@@ -73,6 +74,7 @@ def search(given: Given) -> dict[str, Any]:
             "full_depth_accuracy": found.full_depth.accuracy,
             "accuracy": found.final.accuracy,
             "confidence": sure,
+            "benchmark": Path(experiment.data.benchmark).name,  # of a file its name alone: plans are shared
             "questions": len(questions),
             "split": split_hash(questions),
             "weights": weights_hash(folder),

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from litestage.config.checks import require
 from litestage.config.judging import EvaluateSettings, SearchSettings, TrackingSettings
 from litestage.config.learning import DataSettings, DropoutSettings, LoraSettings, ModelSettings, TinySettings
-from litestage.config.reasoning import HEAD, RESERVED, ReasoningSettings, StageSettings, three_stages
+from litestage.config.reasoning import EACH, HEAD, ReasoningSettings, StageSettings, fields_of, three_stages
 
 __all__ = [
+    "EACH",
     "HEAD",
-    "RESERVED",
     "DataSettings",
     "DropoutSettings",
     "EvaluateSettings",
@@ -27,6 +27,7 @@ __all__ = [
     "StageSettings",
     "TinySettings",
     "TrackingSettings",
+    "fields_of",
     "three_stages",
 ]
 

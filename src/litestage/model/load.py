@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -19,6 +20,8 @@ from litestage.model.sublayers import check_architecture
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear layers of a block. Embeddings and head stay out: they may be tied."""
+FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+"""What is downloaded of a model: weights, configuration, tokenizer."""
 
 
 def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
@@ -32,12 +35,8 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
         FileNotFoundError: a folder that is not there, or a hub that cannot be reached.
         ValueError: an architecture without the sub-layers this project knows.
     """
-    repo, _, revision = name.partition("@")
-    local = Path(name).is_dir()
-    if not local and (name.startswith((".", "/")) or repo.count("/") != 1 or Path(name).parts[0] == "checkpoints"):
-        raise FileNotFoundError(f"{name}: no such model folder (a hub id looks like org/repo or org/repo@revision)")
-    where: dict[str, Any] = {} if local or not revision else {"revision": revision}
-    source = name if local else repo
+    source, revision = _named(name)
+    where: dict[str, Any] = {"revision": revision} if revision else {}
     try:
         check_architecture(AutoConfig.from_pretrained(source, **where).model_type)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), use_safetensors=True, **where)
@@ -47,6 +46,31 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
+
+
+def fetched(name: str) -> Path:
+    """The folder of a model: itself, or a download of the hub's `org/repo` or `org/repo@revision`.
+
+    Raises:
+        FileNotFoundError: a folder that is not there, or a hub that cannot be reached.
+    """
+    source, revision = _named(name)
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=FILES))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"{name}: could not be loaded: {error}") from error
+
+
+def _named(name: str) -> tuple[str, str | None]:
+    """A folder that is there, or a hub id and the revision asked for."""
+    repo, _, revision = name.partition("@")
+    if Path(name).is_dir():
+        return name, None
+    if name.startswith((".", "/")) or repo.count("/") != 1 or Path(name).parts[0] == "checkpoints":
+        raise FileNotFoundError(f"{name}: no such model folder (a hub id looks like org/repo or org/repo@revision)")
+    return repo, revision or None
 
 
 def attach_lora(model: nn.Module, settings: LoraSettings) -> PeftModel:

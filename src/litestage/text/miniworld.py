@@ -20,7 +20,7 @@ from random import Random
 
 from litestage.config import StageSettings
 from litestage.records import Question, Rationale
-from litestage.text.stages import Example, render
+from litestage.text.stages import Example, render, targets
 
 LABELS = "ABCD"
 SHARES = {"test": 0.2, "validation": 0.15}
@@ -190,10 +190,10 @@ def exercises(
         raise ValueError("exercises need a stage that fans out (one with a cue); set data.curriculum_steps to 0")
     draw = Random(f"{seed}-exercises-{bare}")
     while True:
-        question, other = draw.choice(pairs)[0], draw.choice(pairs)[1]
+        question, other = draw.choice(pairs)[0], draw.choice(pairs)
         texts = draw.sample(list(question.options.values()), len(question.options))
         shuffled = replace(question, options=dict(zip(question.options, texts, strict=True)))
-        prompts = render(shuffled, stages, index, other.texts)
+        prompts = render(shuffled, stages, index, targets(*other, stages[:index]))
         line = " ".join(f"({label}) {text}" for label, text in shuffled.options.items())
         above, between = not bare and draw.random() < 0.5, not bare and draw.random() < 0.5
         row = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from litestage.config import StageSettings
+from litestage.config import EACH, StageSettings, fields_of
 from litestage.records import Question, Rationale, StageTexts
 
 
@@ -50,20 +50,48 @@ def render(question: Question, stages: Sequence[StageSettings], index: int, earl
 
 def examples(question: Question, rationale: Rationale, stages: Sequence[StageSettings]) -> Iterator[Example]:
     """The training sequences of one question, stage by stage. Raises `ValueError` when the rationale lacks one."""
+    made = targets(question, rationale, stages)
     for index, stage in enumerate(stages):
-        for label, prompt in render(question, stages, index, rationale.texts).items():
-            written = rationale.texts.get(stage.name, {}).get(label)
-            if written is None and "{rationale}" in stage.target:
-                raise _missing(question, rationale, stage, label)
-            rest = {"answer": question.answer, "label": label, "option": question.options.get(label, "")}
-            target = stage.target.format(rationale=finish(written) if written else "", **rest)
-            yield Example(stage.name, prompt, target)
+        for label, prompt in render(question, stages, index, made).items():
+            yield Example(stage.name, prompt, made[stage.name][label])
 
 
-def _missing(question: Question, rationale: Rationale, stage: StageSettings, label: str) -> ValueError:
-    what = f"question {question.id}: no rationale for stage {stage.name!r} {label}".rstrip()
+def targets(question: Question, rationale: Rationale, stages: Sequence[StageSettings]) -> dict[str, dict[str, str]]:
+    """Stage -> option label (`""` without fan-out) -> what fine-tuning teaches it to write.
+
+    Raises:
+        ValueError: the rationale lacks a text that a target is made of.
+    """
+    made: dict[str, dict[str, str]] = {}
+    for stage in stages:
+        labels = list(question.options) if stage.fans_out else [""]
+        made[stage.name] = {label: _target(question, rationale, stage, label) for label in labels}
+    return made
+
+
+def _target(question: Question, rationale: Rationale, stage: StageSettings, label: str) -> str:
+    fields = {"answer": str(question.answer), "label": label, "option": question.options.get(label, "")}
+    for name in sorted(fields_of(stage.target) - {*fields}):
+        key = stage.name if name == "rationale" else name
+        texts = rationale.texts.get(key, {})
+        if label in texts:
+            fields[name] = finish(texts[label])
+        elif name != "rationale" and "" in texts:  # one text, used for every option
+            fields[name] = finish(texts[""])
+        elif name != "rationale" and not stage.fans_out and texts.keys() == question.options.keys():
+            fields[name] = " ".join(f"{EACH.format(label=k)} {finish(texts[k])}" for k in question.options)
+        else:
+            raise _missing(question, rationale, stage, key, label)
+    return stage.target.format(**fields)
+
+
+def _missing(question: Question, rationale: Rationale, stage: StageSettings, key: str, label: str) -> ValueError:
     where = f"{rationale.where}: " if rationale.where else ""
-    expected = "an object: option label -> text" if stage.fans_out else "a text"
+    what = f"question {question.id}: no rationale for stage {stage.name!r} {label}".rstrip()
+    if key != stage.name:
+        what += f", whose target uses {{{key}}}"
+    either = "a text, or an object: option label -> text"
+    expected = either if key != stage.name else "an object: option label -> text" if stage.fans_out else "a text"
     has = f"it has {list(rationale.texts)}" if rationale.texts else "it has none, data.rationales names a file of them"
     return ValueError(f"{where}{what}; expected {expected}, {has}")
 
