@@ -34,7 +34,7 @@ def budgets(bench: Bench) -> Result:
             rows.append(
                 {
                     "source": MEASURED,
-                    "setting": f"eps {100 * eps:g} points",
+                    "setting": f"eps {eps:g}",
                     "eps_percent": 100 * eps,
                     "stage": stage,
                     "budget_sublayers": budget,
@@ -136,8 +136,8 @@ def search_cost(bench: Bench) -> Result:
         n,
         "validation",
         notes=[
-            f"The naive search answers all {n} questions with each of {len(passes)} plans. {given_up} of them were given up: "
-            "they count as many tokens as full depth generates. Each prefills what full depth prefills.",
+            f"The naive search answers all {n} questions with each of {len(passes)} plans. {given_up} were given up: "
+            "they count what full depth generates. Each prefills what full depth prefills.",
             f"The paper's search: {PASSES} passes{hours}.",
         ],
     )

@@ -27,7 +27,7 @@ def importance(bench: Bench) -> Result:
         for ranks in [_ranks(values)]
         for j, value in enumerate(values)
     ]
-    of: dict[str, Any] = {"kind": "map", "x": "block", "y": "stage", "value": "similarity"}
+    of: dict[str, Any] = {"kind": "map", "x": "block", "y": "stage", "value": "rank"}
     lines: dict[str, Any] = {"kind": "lines", "x": "sublayer", "y": "similarity", "by": "kind"}
     panels = [Panel(title=stage, where={"stage": stage}, **lines) for stage in found.stages]
     panels += [Panel(title=kind, where={"kind": kind}, **of) for kind in KINDS]
@@ -60,6 +60,7 @@ def dynamics(bench: Bench) -> Result:
     """Fig. 9: how do the losses fall, and when does validation follow?"""
     path = _newest(bench.given.folder)
     series = {f"train/loss_{stage}": stage for stage in bench.engine.stage_names}
+    series["train/loss_exercise"] = "warm-up exercises"
     n = len(bench.splits.validation)
     blank = dict.fromkeys(("loss_nats", "accuracy_percent", "accuracy_stderr"))
     rows: list[dict[str, Any]] = []

@@ -61,18 +61,30 @@ def experiment_figure(document: Document) -> Figure:
         _DRAWN[panel["kind"]](axes, document, panel, looks)
         handles, names = axes.get_legend_handles_labels()
         shown |= {name: handle for name, handle in zip(names, handles, strict=True) if name not in shown}
-    _say(figure, document, WIDE if columns > 1 else 78)
-    if shown:
-        figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    _say(figure, document, 50 * columns, shown)
     return figure
 
 
-def _say(figure: Figure, document: Document, wide: int) -> None:
-    """Title above; below what the numbers are about and what the bars mean."""
+def _say(figure: Figure, document: Document, wide: int, shown: Mapping[str, Artist]) -> None:
+    """Title above; below what the numbers are about, what the bars mean, and the legend."""
     figure.suptitle(document["title"], fontsize=13)
     meanings = dict.fromkeys(bars_meaning(document, panel) for panel in document["panels"])
-    told = [about(document), *(meaning for meaning in meanings if meaning)]
-    figure.supxlabel("\n".join(line for part in told for line in textwrap.wrap(part, wide)), fontsize=8, color="0.25")
+    parts = [about(document), *(meaning for meaning in meanings if meaning)]
+    told = "\n".join(line for part in parts for line in textwrap.wrap(part, max(wide, 78)))
+    if not shown:
+        figure.supxlabel(told, fontsize=8, color="0.25")
+        return
+    legend = figure.legend(
+        list(shown.values()),
+        list(shown),
+        title=told,
+        title_fontsize=8,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+    )
+    legend.get_title().set(color="0.25", multialignment="center")
 
 
 def _lines(axes: Axes, document: Document, panel: Document, looks: Mapping[str, Style]) -> None:
@@ -104,7 +116,7 @@ def _lines(axes: Axes, document: Document, panel: Document, looks: Mapping[str, 
             label=series.name or None,
         )
     if all(isinstance(row[panel["x"]], int) for row in rows_of(document, panel) if row[panel["x"]] is not None):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
 def _bars(axes: Axes, document: Document, panel: Document, looks: Mapping[str, Style]) -> None:
@@ -151,8 +163,8 @@ _DRAWN = {"lines": _lines, "bars": _bars, "map": _map}
 
 
 def _name(axes: Axes, document: Document, panel: Document) -> None:
-    for column, name in ((panel["x"], axes.set_xlabel), (panel["y"], axes.set_ylabel)):
-        name("\n".join(textwrap.wrap(title_of(document, column), 38)), fontsize=9)
+    for column, name, wide in ((panel["x"], axes.set_xlabel, 56), (panel["y"], axes.set_ylabel, 38)):
+        name("\n".join(textwrap.wrap(title_of(document, column), wide)), fontsize=9)
 
 
 def _both(below: Sequence[float], above: Sequence[float]) -> Any:
@@ -175,7 +187,7 @@ def _texts(document: Document) -> Figure:
     axes.set(xlim=(0, 1), ylim=(len(told), 0))
     for number, (line, look) in enumerate(told):
         axes.text(0, number + 0.5, line, family="monospace", fontsize=8, va="center", **look)
-    _say(figure, document, WIDE)
+    _say(figure, document, WIDE, {})
     return figure
 
 

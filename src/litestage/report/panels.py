@@ -74,7 +74,8 @@ def title_of(document: Document, column: str) -> str:
 def looks_of(document: Document) -> dict[str, Style]:
     """Series -> style, the same in all panels. The names of methods look as they do elsewhere."""
     panels = [panel for panel in document["panels"] if panel["kind"] in ("lines", "bars")]
-    names = list(dict.fromkeys(series.name for panel in panels for series in series_of(document, panel)))
+    found = dict.fromkeys(series.name for panel in panels for series in series_of(document, panel))
+    names = sorted(found, key=bool)  # a series without a name comes first, which is a solid line
     if any(known_style(name) for name in names):
         return styles(names)
     return {name: _LOOKS[number % len(_LOOKS)] for number, name in enumerate(names)}

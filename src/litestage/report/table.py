@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-MOST_ROWS = 60
+MOST_ROWS = 40
 """Rows of an experiment that a terminal shows."""
 
 
