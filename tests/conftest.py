@@ -7,11 +7,13 @@ import io
 import json
 import os
 import shutil
+import struct
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
@@ -27,6 +29,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from wandb.proto.wandb_internal_pb2 import Record
 
 from litestage import cli
 from litestage.config import ReasoningSettings, TinySettings, three_stages
@@ -171,6 +174,27 @@ def make() -> Callable[..., torch.nn.Module]:
     return make_model
 
 
+@pytest.fixture
+def stored() -> Callable[[Path], list[Any]]:
+    """`stored(folder)`: the records that W&B's client wrote below a folder, in order, one file after the other."""
+    return lambda folder: [r for path in sorted(folder.rglob("*.wandb")) for r in _records(path.read_bytes())]
+
+
+def _records(content: bytes, block: int = 32768) -> Iterator[Any]:
+    """W&B's file: 7 bytes of its own, then LevelDB's log format around protocol buffers."""
+    at, whole = 7, b""
+    while at + 7 <= len(content):
+        if block - at % block < 7:  # too little for another head
+            at += block - at % block
+            continue
+        _, length, part = struct.unpack("<IHB", content[at : at + 7])
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if part in (1, 4):  # whole, or the last part
+            yield Record.FromString(whole)
+            whole = b""
+
+
 DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "miniworld.yaml"
 CONFIG = """
 run: mini
@@ -187,7 +211,8 @@ reasoning:
 search: {importance_questions: 3, step: 2}
 evaluate: {attempts: 2, repeats: 2, timed_questions: 4}
 tracking: {wandb: disabled}
-trainer: {max_epochs: 2, log_every_n_steps: 4, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
+trainer:
+  {max_epochs: 2, log_every_n_steps: 4, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
 """
 """The model learns to answer A, which is right once in four: a search has something to lose."""
 

@@ -82,6 +82,8 @@ def search(given: Given) -> dict[str, Any]:
             (folder / "search.json").write_text(json.dumps(document, indent=1) + "\n")
             columns = ["stage", "budget", "exit", "prefill", "accuracy", "latency", "stopped", "feasible", "chosen"]
             tracking.log_table(logger, "search/profile", columns, [[t[c] for c in columns] for t in document["trials"]])
+            speedup = found.full_depth.seconds / found.final.seconds
+            tracking.log_values(logger, {"search/accuracy": found.final.accuracy, "search/predicted_speedup": speedup})
             tracking.log_folder(logger, f"{experiment.run}-plan", "plan", folder / "plan")
             tracking.log_figures(logger, draw_all(folder))
     if first:
