@@ -85,7 +85,7 @@ def test_the_page_says_what_the_run_found(folder: Path) -> None:
     ):
         assert words in said
     sections = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
-    assert sections == ["The answer", "Figures", "Questions", "Journal of the search", "Environment"]
+    assert sections == ["The answer", "Figures", "Experiments", "Questions", "Journal of the search", "Environment"]
 
 
 def test_the_page_embeds_figures_and_answers_as_json(folder: Path) -> None:

@@ -92,8 +92,8 @@ def _lines(axes: Axes, document: Document, panel: Document, looks: Mapping[str, 
     _name(axes, document, panel)
     order = list(looks)
     for series in series_of(document, panel):
-        style, many = looks[series.name], len(series.x) > MANY
-        dash = ("-", *DASHES)[order.index(series.name) % (1 + len(DASHES))]
+        style, many, place = looks[series.name], len(series.x) > MANY, order.index(series.name)
+        dash = ("-", *DASHES)[place % (1 + len(DASHES))]
         if many:
             every = -(-len(series.x) // 12)
             axes.plot(series.x, series.y, dash, color=style.color, linewidth=1.3, label=series.name or None)
@@ -110,7 +110,7 @@ def _lines(axes: Axes, document: Document, panel: Document, looks: Mapping[str, 
             linewidth=1.3,
             elinewidth=1,
             capsize=2.5,
-            markersize=6,
+            markersize=max(4.0, 8.5 - 1.2 * place),  # what lies below looks out
             markeredgecolor="black",
             markeredgewidth=0.6,
             label=series.name or None,
