@@ -20,12 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from litestage.engine import Engine
-from litestage.model.importance import Importance
 from litestage.pipeline import run
 from litestage.plan import Plan
 from litestage.records import Question
-from litestage.report.schema import read
-from litestage.runs import needed, trained_engine
+from litestage.runs import trained_engine, trained_importance
 from litestage.search.cost import CostModel, calibrate
 from litestage.search.objective import Objective
 from litestage.search.ranking import rank
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     given = parse(argv, DEFAULT)
     experiment, settings = given.experiment, given.experiment.search
     engine = trained_engine(given)
-    importance = Importance.from_json(read(needed(given.folder / "importance.json", "train.py"), "importance"))
+    importance = trained_importance(given.folder)
     validation = load(experiment.data, experiment.seed).validation
     questions = validation[: settings.questions]
     cost = calibrate(engine.decoder, engine.rows_at_once(questions), 100)

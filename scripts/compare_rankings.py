@@ -1,10 +1,8 @@
-"""Do the rankings know which sub-layers can be skipped, and which one finds the better plans?
+"""Which ranking finds the better plans?
 
-Two tables for a finished `python train.py`:
-- Spearman correlation of each ranking's numbers with the truth: skip one sub-layer in one stage alone, run the whole
-  pipeline, see how much accuracy is lost (and how many of the stage's outputs change).
-- The frontier: for several eps the plan each ranking leads to, its accuracy on validation and test questions, and the
-  decode seconds it saves as the cost model has them.
+For several eps the plan each ranking leads to, its accuracy on validation and test questions, and the decode seconds it
+saves as the cost model has them. Needs a finished `python train.py`. How well a ranking's scores follow the truth is
+another question: `python evaluate.py --evaluate.experiment proxy`.
 
     python scripts/compare_rankings.py [--config ...] [--search.questions 100]
 
@@ -20,9 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from litestage.config import SearchSettings
@@ -30,13 +26,10 @@ from litestage.engine import Engine
 from litestage.metrics import score
 from litestage.model.importance import Importance
 from litestage.pipeline import run
-from litestage.plan import Plan, StagePlan
 from litestage.records import Question
-from litestage.report.schema import read
 from litestage.reuse import Reuse
-from litestage.runs import needed, trained_engine
+from litestage.runs import trained_engine, trained_importance
 from litestage.search.cost import CostModel, calibrate
-from litestage.search.effects import StageLosses
 from litestage.search.objective import Objective
 from litestage.search.ranking import rank
 from litestage.search.stagewise import search
@@ -71,38 +64,6 @@ class Bench:
     test: Sequence[Question]
     reuse: Reuse = field(default_factory=Reuse)
 
-    def correlations(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Stage -> ranking -> Spearman's correlation with lost accuracy and with changed outputs."""
-        engine, count = self.engine, self.engine.decoder.num_sublayers
-        full = run(engine, self.validation, engine.full_depth(), reuse=self.reuse).attempts
-        right = score(self.validation, full).accuracy
-        some = run(engine, self.asked, engine.full_depth(), reuse=self.reuse).attempts
-        out = {}
-        for name in engine.stage_names:
-            losses = StageLosses(engine, self.reuse, some, name)
-            guesses = {
-                "cosine": [1 - s for s in self.importance.similarity],
-                "cosine, each stage": [1 - s for s in self.importance.stages[name]],
-                "loss": [losses.rise({j}) for j in range(count)],
-            }
-            lost, changed = [], []
-            for j in track(range(count), f"skip one in {name}", console=Console(file=sys.stderr)):
-                stages = {n: StagePlan((j,) if n == name else ()) for n in engine.stage_names}
-                attempts = run(engine, self.validation, Plan(engine.name, count, stages), reuse=self.reuse).attempts
-                lost.append(right - score(self.validation, attempts).accuracy)
-                pairs = [
-                    (a.text, b.text)
-                    for one, other in zip(full, attempts, strict=True)
-                    for a, b in zip(one.outputs, other.outputs, strict=True)
-                    if a.stage == name
-                ]
-                changed.append(sum(a != b for a, b in pairs) / len(pairs))
-            out[name] = {
-                g: {"lost accuracy": spearman(v, lost), "changed outputs": spearman(v, changed)}
-                for g, v in guesses.items()
-            }
-        return out
-
     def frontier(self) -> list[dict[str, Any]]:
         """One row an option and eps."""
         rows = []
@@ -132,37 +93,26 @@ class Bench:
         return rows
 
 
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Rank correlation; ties share their mean rank. 0 when one side is constant."""
-    x, y = _ranks(a), _ranks(b)
-    return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    array = np.asarray(values, dtype=float)
-    return (array[:, None] > array).sum(1) + ((array[:, None] == array).sum(1) - 1) / 2
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Print both tables."""
+    """Print the table."""
     given = parse(argv, DEFAULT)
     settings, engine = given.experiment.search, trained_engine(given)
     splits = load(given.experiment.data, given.experiment.seed)
     validation = splits.validation[: settings.questions]
-    importance = Importance.from_json(read(needed(given.folder / "importance.json", "train.py"), "importance"))
+    importance = trained_importance(given.folder)
     cost = calibrate(engine.decoder, engine.rows_at_once(validation), 100)
     asked = splits.validation[: settings.importance_questions]
     bench = Bench(engine, importance, cost, settings, asked, validation, splits.test)
-    frontier, correlations = bench.frontier(), bench.correlations()
+    frontier = bench.frontier()
     n = {"validation": len(validation), "test": len(splits.test), "ranked_on": len(asked)}
-    show(frontier, correlations, f"{given.experiment.run}, n = {n}")
-    summary = {"run": given.experiment.run, "n": n, "frontier": frontier, "correlations": correlations}
+    show(frontier, f"{given.experiment.run}, n = {n}")
+    summary = {"run": given.experiment.run, "n": n, "frontier": frontier}
     print(json.dumps(summary))
     return summary
 
 
-def show(rows: Sequence[Mapping[str, Any]], correlations: Mapping[str, Any], title: str) -> None:
-    """Both tables, for people."""
+def show(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """The table, for people."""
     console = Console(file=sys.stderr, width=150)
     table = Table(title=f"{title}: plans", box=None)
     for header in ("eps", "ranking", "budgets", "validation", "test %", "speed-up", "decode saved", "of cosine"):
@@ -180,13 +130,6 @@ def show(rows: Sequence[Mapping[str, Any]], correlations: Mapping[str, Any], tit
             f"{100 * saved:.1f} %",
             f"{saved / base:.2f}" if base > 0 else "",
         )
-    console.print(table)
-    table = Table(title=f"{title}: Spearman's correlation with one sub-layer skipped alone", box=None)
-    for header in ("stage", "ranking", "lost accuracy", "changed outputs"):
-        table.add_column(header)
-    for stage, guesses in correlations.items():
-        for guess, found in guesses.items():
-            table.add_row(stage, guess, *(f"{value:.2f}" for value in found.values()))
     console.print(table)
 
 

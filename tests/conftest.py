@@ -1,9 +1,19 @@
-"""Seeded tiny models of every supported architecture, made in code: random weights, no download."""
+"""Seeded tiny models of every supported architecture, made in code: random weights, no download. And a tiny run that
+is trained, searched and evaluated once, with copies of it that a test may spoil."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
-from collections.abc import Callable, Collection, Mapping
+import shutil
+import struct
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 
@@ -19,7 +29,9 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from wandb.proto.wandb_internal_pb2 import Record
 
+from litestage import cli
 from litestage.config import ReasoningSettings, TinySettings, three_stages
 from litestage.engine import Engine
 from litestage.model.sublayers import Decoder
@@ -160,3 +172,71 @@ def tiny() -> TinySettings:
 def make() -> Callable[..., torch.nn.Module]:
     """`make_model`, for tests of one architecture."""
     return make_model
+
+
+@pytest.fixture
+def stored() -> Callable[[Path], list[Any]]:
+    """`stored(folder)`: the records that W&B's client wrote below a folder, in order, one file after the other."""
+    return lambda folder: [r for path in sorted(folder.rglob("*.wandb")) for r in _records(path.read_bytes())]
+
+
+def _records(content: bytes, block: int = 32768) -> Iterator[Any]:
+    """W&B's file: 7 bytes of its own, then LevelDB's log format around protocol buffers."""
+    at, whole = 7, b""
+    while at + 7 <= len(content):
+        if block - at % block < 7:  # too little for another head
+            at += block - at % block
+            continue
+        _, length, part = struct.unpack("<IHB", content[at : at + 7])
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if part in (1, 4):  # whole, or the last part
+            yield Record.FromString(whole)
+            whole = b""
+
+
+DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "miniworld.yaml"
+CONFIG = """
+run: mini
+seed: 1
+model: {tiny: {blocks: 2, hidden: 32, heads: 2, ffn: 48, vocabulary: 300}, learning_rate: 1.0e-2}
+data: {train_size: 32, validation_size: 16, test_size: 6, batch_size: 4, curriculum_steps: 1}
+reasoning:
+  batch_size: 5
+  answer_pattern: "([A-Z])\\\\."
+  stages:
+  - {name: recall, prompt: "{question}\\n{options}\\nRecall:", max_new_tokens: 6}
+  - {name: analyze, prompt: "{question}\\nRecall: {recall}\\nAnalyze: {cue}", cue: "For {label},", max_new_tokens: 6}
+  - {name: summarize, prompt: "{question}\\n{analyze}\\nSummarize:", target: " A.", max_new_tokens: 6, loss_weight: 3.0}
+search: {importance_questions: 3, step: 2}
+evaluate: {attempts: 2, repeats: 2, timed_questions: 4}
+tracking: {wandb: disabled}
+trainer:
+  {max_epochs: 2, log_every_n_steps: 4, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
+"""
+"""The model learns to answer A, which is right once in four: a search has something to lose."""
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A finished run: where it lies; what each script printed, returned and warned of."""
+    root = tmp_path_factory.mktemp("runs")
+    config = root / "mini.yaml"
+    config.write_text(CONFIG)
+    made = SimpleNamespace(config=config, folder=root / "mini", stdout={}, stderr={}, returned={}, warned={})
+    for step in (cli.train, cli.search, cli.evaluate):
+        name, out, err = step.__name__, io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            made.returned[name] = step(["--config", str(config), "--root", str(root)], default=DEFAULT)
+        made.stdout[name], made.stderr[name] = out.getvalue(), err.getvalue()
+        made.warned[name] = [str(warning.message) for warning in warned]
+    made.summary = {name: json.loads(text.splitlines()[-1]) for name, text in made.stdout.items()}
+    return made
+
+
+@pytest.fixture
+def copied(done: SimpleNamespace, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may spoil."""
+    shutil.copytree(done.folder, tmp_path / "mini")
+    return tmp_path / "mini"

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from litestage.config import Experiment, ReasoningSettings
 from litestage.settings import Given, parse
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "sweep")
+SWEEP = yaml.safe_load((FOLDER / "sweep.yaml").read_text())
 MODELS = {"tinyllama": "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B-Instruct"}
 BATCHES = {"obqa": 16, "csqa": 16, "strategyqa": 24}
 PAPER = [(benchmark, model) for benchmark in BATCHES for model in MODELS]
@@ -59,6 +61,27 @@ def test_every_file_uses_one_device(name: str) -> None:
     """Answers are counted in one process."""
     trainer = given(name).trainer
     assert trainer["accelerator"] == "cpu" or trainer["devices"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, part in SWEEP["parameters"].items() for value in part["values"]]
+)
+def test_every_value_of_the_sweep_reaches_the_settings(name: str, value: Any) -> None:
+    """In the arguments that W&B's agent makes of it."""
+    fixed = [word for word in SWEEP["command"] if not word.startswith("$")]
+    fixed = [word.replace("configs", str(FOLDER)) for word in fixed]
+    words = create_sweep_command_args({"args": {name: {"value": value}}})["args"]
+    found = parse([*fixed, *words], FOLDER / "miniworld.yaml").experiment
+    group, key = name.split(".")
+    assert getattr(getattr(found, group), key) == value
+    assert found.tracking.wandb == "online"
+
+
+def test_the_sweep_runs_a_script_that_logs_its_metric() -> None:
+    assert (FOLDER.parent / SWEEP["program"]).is_file()
+    assert SWEEP["command"][-1] == "${args}"
+    searching = (FOLDER.parent / "src" / "litestage" / "cli" / "searching.py").read_text()
+    assert f'"{SWEEP["metric"]["name"]}"' in searching
 
 
 def test_runs_do_not_share_a_folder() -> None:

@@ -6,7 +6,9 @@ engine = trained_engine(parse(["--run", "miniworld"], Path("configs/miniworld.ya
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,17 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from litestage.config import Experiment
 from litestage.engine import Engine
 from litestage.model.glue import EAGER, compiled
+from litestage.model.importance import Importance
 from litestage.model.load import attach_lora, load_base, load_trained
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_llama, tiny_tokenizer
 from litestage.plan import Plan
+from litestage.records import Question
+from litestage.report.environment import environment
+from litestage.report.schema import read
+from litestage.search.journal import Journal
 from litestage.settings import Given
-from litestage.text.benchmarks import Splits
+from litestage.text.benchmarks import Splits, split_hash
 from litestage.text.stages import examples
 
 
@@ -129,6 +136,54 @@ def engine_of(given: Given, loaded: tuple[Any, Any], name: str) -> Engine:
     glue = compiled(device) if settings.compile else EAGER
     decoder = Decoder(model.eval().to(device), fuse=True, pack=settings.packed, glue=glue)
     return Engine(decoder, tokenizer, given.experiment.reasoning, name)
+
+
+def trained_importance(folder: Path) -> Importance:
+    """The ranking that `train.py` left."""
+    return Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
+
+
+def searched_plan(folder: Path, engine: Engine) -> Plan:
+    """The plan that `search.py` left.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is for another model or other stages, or was searched with other weights.
+    """
+    return checked(Plan.from_pretrained(folder / "plan"), folder / "plan", engine, weights_hash(folder))
+
+
+def journal_of(given: Given, engine: Engine, questions: Sequence[Question]) -> Journal:
+    """The journal of this run's search over these questions; made when it is not there."""
+    return Journal(given.folder / "search.jsonl", _about(given, engine, questions))
+
+
+def _about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
+    """What outputs depend on besides prompt and plan, and what calibrated costs depend on."""
+    stages = json.dumps([asdict(stage) for stage in engine.reasoning.stages], sort_keys=True)
+    dtype = str(engine.decoder.dtype).removeprefix("torch.")
+    made_by = environment(str(engine.decoder.device), dtype)
+    return {
+        "model": engine.name,
+        "weights": weights_hash(given.folder),
+        "benchmark": given.experiment.data.benchmark,
+        "questions": split_hash(questions),
+        "stages": hashlib.sha256(stages.encode()).hexdigest()[:12],
+        "batch_size": engine.reasoning.batch_size,
+        "rows": engine.reasoning.rows,
+        "packed": given.experiment.model.packed,
+        "compile": given.experiment.model.compile,
+        "dtype": dtype,
+        "device": engine.decoder.device.type,
+        "versions": {name: made_by[name] for name in ("torch", "transformers", "litestage")},
+    }
+
+
+def ranking_fact(given: Given) -> str:
+    """Name of a ranking in the journal: what it depends on."""
+    names = ("ranking", "per_second", "order", "max_budget", "importance_questions")
+    importance = hashlib.sha256((given.folder / "importance.json").read_bytes()).hexdigest()[:12]
+    return "order " + json.dumps({**{n: getattr(given.experiment.search, n) for n in names}, "importance": importance})
 
 
 def make_trainer(given: Given, loggers: Sequence[Any], callbacks: Sequence[Any]) -> L.Trainer:

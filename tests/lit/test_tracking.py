@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
@@ -12,6 +14,7 @@ from matplotlib.image import imsave
 
 from litestage.config import Experiment, TrackingSettings
 from litestage.lit.tracking import log_figures, log_folder, log_page, log_table, log_values, tracked
+from litestage.report.style import new_figure, save
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -63,6 +66,31 @@ def test_the_page_and_figures_of_a_run_are_kept_as_they_are(offline: Experiment,
     log = next(path for path in files if path.suffix == ".wandb").read_bytes()
     assert b"html-file" in log  # the run's history knows it as a page
     assert b"figures/budgets" in log
+
+
+def test_what_the_client_stored_can_be_read_back(
+    offline: Experiment, tmp_path: Path, stored: Callable[[Path], list[Any]]
+) -> None:
+    picture = save(new_figure(1, 1), tmp_path / "drawn.png")
+    for job in ("search", "evaluate"):
+        with tracked(offline, job) as logger:
+            log_values(logger, {"search/accuracy": 0.5})
+            log_table(logger, "search/profile", ["stage", "budget"], [["recall", 2]])
+            log_figures(logger, [picture])
+    records = stored(tmp_path)
+    runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert {run.run_group for run in runs} == {"tests"}
+    assert list(dict.fromkeys(run.job_type for run in runs)) == ["search", "evaluate"]
+    assert len({run.run_id for run in runs}) == 2
+    logged: dict[str, Any] = {}
+    for record in records:
+        for item in record.history.item:
+            logged[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    assert logged["search/accuracy"] == 0.5
+    assert (logged["search/profile"]["ncols"], logged["search/profile"]["nrows"]) == (2, 1)
+    assert (logged["figures/drawn"]["_type"], logged["figures/drawn"]["format"]) == ("image-file", "png")
+    kept = [json.loads(path.read_text()) for path in written(tmp_path) if path.name.endswith(".table.json")]
+    assert kept == 2 * [{"columns": ["stage", "budget"], "data": [["recall", 2]]}]
 
 
 def test_nothing_is_left_open_after_an_exception(offline: Experiment, tmp_path: Path) -> None:

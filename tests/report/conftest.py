@@ -221,3 +221,35 @@ def folder(
         (tmp_path / "run" / f"{name}.json").write_text(json.dumps(document))
     write_questions(tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture
+def experiment(results: dict[str, Any]) -> dict[str, Any]:
+    """Every kind of panel: lines with both bars, bars with low and high, a map, a text."""
+    columns = {
+        "series": "series", "stage": "stage", "budget": "budget (sub-layers)", "accuracy": "accuracy (%)",
+        "error": "standard error (points)", "low": "low end", "high": "high end", "text": "text", "cut": "cut",
+    }  # fmt: skip
+    empty = dict.fromkeys(columns)
+    rows = [
+        {**empty, "series": name, "stage": stage, "budget": budget, "accuracy": level, "error": 1.5, "low": 40.0,
+         "high": 90.0}
+        for name, level in (("with <exit>", 60.0), ("without", 50.0))
+        for budget, stage in ((0, "recall"), (2, "analyze"), (4, "summarize"))
+    ]  # fmt: skip
+    rows.append({**empty, "series": "told", "stage": "recall", "text": "Wood floats", "cut": "on $5 of water."})
+    blank = {"by": "", "value": "", "error": [], "x_error": [], "title": "", "where": {}}
+    panels = [
+        {**blank, "kind": "lines", "x": "budget", "y": "accuracy", "by": "series", "error": ["error"]},
+        {**blank, "kind": "bars", "x": "stage", "y": "accuracy", "by": "series", "error": ["low", "high"]},
+        {**blank, "kind": "map", "x": "budget", "y": "stage", "value": "accuracy", "where": {"series": "without"}},
+        {**blank, "kind": "text", "x": "stage", "y": "text", "value": "cut", "where": {"series": "told"}},
+    ]
+    shared = ("run", "model", "num_sublayers", "benchmark", "seed", "environment")
+    return {
+        "format": "litestage-experiment", "version": 1, "name": "motivation", "title": "A title & more",
+        "question": "What <happens>?", "split": "test", "n": 40, "attempts": 3, "repeats": 2, "batch_size": 16,
+        "notes": ["A note."], **{name: results[name] for name in shared},
+        "columns": [{"name": name, "title": title} for name, title in columns.items()],
+        "rows": rows, "panels": panels,
+    }  # fmt: skip

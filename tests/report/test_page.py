@@ -85,7 +85,7 @@ def test_the_page_says_what_the_run_found(folder: Path) -> None:
     ):
         assert words in said
     sections = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
-    assert sections == ["The answer", "Figures", "Questions", "Journal of the search", "Environment"]
+    assert sections == ["The answer", "Figures", "Experiments", "Questions", "Journal of the search", "Environment"]
 
 
 def test_the_page_embeds_figures_and_answers_as_json(folder: Path) -> None:
@@ -223,3 +223,19 @@ def test_results_of_another_version_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"results\.json: .*version: is 7; allowed: 1.*evaluate\.py.* again"):
         write_report(folder)
     assert not (folder / "report.html").exists()
+
+
+def test_experiments_join_the_page_with_figures_texts_and_numbers(folder: Path, experiment: Document) -> None:
+    assert "python evaluate.py --evaluate.experiment all makes them" in _read(write_report(folder))[0]
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "motivation.json").write_text(json.dumps(experiment))
+    (folder / "experiments" / "proxy.json").write_text(json.dumps({**experiment, "version": 9}))
+    text, reader = _read(write_report(folder))
+    data = json.loads(reader.scripts["data"])
+    assert {f"experiment-motivation-{i}" for i in (1, 2, 3)} < data["charts"].keys()
+    assert "<h3>A title &amp; more</h3>" in text
+    assert "What &lt;happens&gt;?" in text
+    assert "Wood floats <del>on $5 of water.</del>" in text
+    assert "The numbers (7 rows" in text
+    assert "experiments/proxy.json cannot be read: experiment: $.version: is 9" in text
+    assert "python evaluate.py --evaluate.experiment proxy" in text

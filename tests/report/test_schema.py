@@ -89,13 +89,27 @@ BROKEN: list[tuple[str, Callable[[Document], None], list[str]]] = [
     ("search", _drop("spent", "prefill"), ["$.spent", "'prefill'"]),
     ("search", _set("confidence", "speedup", "high", to=float("inf")), ["$.confidence.speedup.high", "finite"]),
     ("search", _set("cost_model", to=[]), ["$.cost_model", "object"]),
+    ("experiment", _set("version", to=2), ["$.version", "1"]),
+    ("experiment", _set("name", to="Fig 5"), ["$.name", "'Fig 5'"]),
+    ("experiment", _set("n", to=0), ["$.n", "1 or more"]),
+    ("experiment", _set("split", to="train"), ["$.split", "'train'", "validation"]),
+    ("experiment", _set("rows", 0, "accuracy", to=[1]), ["$.rows[0].accuracy", "a number, a text"]),
+    ("experiment", _set("rows", 0, "accuracy", to=float("nan")), ["$.rows[0].accuracy", "finite"]),
+    ("experiment", _drop("rows", 1, "accuracy"), ["$.rows[1]", "has columns", "accuracy"]),
+    ("experiment", _set("panels", 0, "kind", to="pie"), ["$.panels[0].kind", "'pie'", "'lines'"]),
+    ("experiment", _set("panels", 1, "error", to=["none"]), ["$.panels[1]", "names columns ['none']"]),
+    ("experiment", _set("panels", 1, "where", to={"gone": 1}), ["$.panels[1]", "names columns ['gone']"]),
+    ("experiment", _set("environment", "threads", to=0), ["$.environment.threads", "1 or more"]),
 ]
 
 
 @pytest.fixture
-def documents(results: Document, plan: Document, importance: Document, profile: Document) -> dict[str, Document]:
+def documents(
+    results: Document, plan: Document, importance: Document, profile: Document, experiment: Document
+) -> dict[str, Document]:
     """Format -> a good document of it."""
-    return {"results": results, "plan": plan, "importance": importance, "search": profile}
+    named = {"results": results, "plan": plan, "importance": importance, "search": profile}
+    return {**named, "experiment": experiment}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""`evaluate.py`: compare plans on the test questions."""
+"""`evaluate.py`: compare plans on the test questions, or make an experiment of the paper."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import warnings
 from typing import Any
 
 from litestage.cli.common import command, console
+from litestage.cli.experimenting import experiment as experiments
 from litestage.engine import Engine
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
-from litestage.model.importance import Importance
-from litestage.plan import Plan
 from litestage.report.answers import write_answers
 from litestage.report.environment import environment
 from litestage.report.figures import draw_all
 from litestage.report.page import write_report
-from litestage.report.schema import read, validate
+from litestage.report.schema import validate
 from litestage.report.table import results_table, show
-from litestage.runs import checked, make_trainer, needed, trained_engine, weights_hash
+from litestage.runs import make_trainer, searched_plan, trained_engine, trained_importance
 from litestage.search.policies import nearest_budget, peer
 from litestage.settings import Given
 from litestage.text.benchmarks import load
@@ -29,11 +28,13 @@ from litestage.text.benchmarks import load
 
 @command
 def evaluate(given: Given) -> dict[str, Any]:
-    """Compare the plan with full depth and other methods on the test questions."""
+    """Compare the plan with full depth and other methods on the test questions, or make an experiment."""
+    if given.experiment.evaluate.experiment is not None:
+        return experiments(given)
     experiment, folder = given.experiment, given.folder
     engine = trained_engine(given)
-    plan = checked(Plan.from_pretrained(folder / "plan"), folder / "plan", engine, weights_hash(folder))
-    importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
+    plan = searched_plan(folder, engine)
+    importance = trained_importance(folder)
     full = engine.full_depth()
     own = {"litestage": plan, "litestage without exit": plan.without_exit()}
     methods = {BASELINE: full, CONTROL: full}

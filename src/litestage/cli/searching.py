@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,15 @@ from litestage import sharing
 from litestage.cli.common import command, console, progress
 from litestage.engine import Engine
 from litestage.lit import tracking
-from litestage.model.importance import Importance
 from litestage.plan import Plan
 from litestage.records import Question
-from litestage.report.environment import environment
 from litestage.report.figures import draw_all
 from litestage.report.profile import profile
-from litestage.report.schema import read, validate
+from litestage.report.schema import validate
 from litestage.report.table import search_table, show
-from litestage.runs import needed, together, trained_engine, weights_hash
+from litestage.runs import journal_of, ranking_fact, together, trained_engine, trained_importance, weights_hash
 from litestage.search.confidence import intervals, questions_needed
 from litestage.search.cost import CostModel, calibrate, row_grid
-from litestage.search.journal import Journal
 from litestage.search.objective import Objective
 from litestage.search.ranking import rank
 from litestage.search.stagewise import Found, Tried, budgets
@@ -43,15 +38,15 @@ def search(given: Given) -> dict[str, Any]:
     experiment, folder, settings = given.experiment, given.folder, given.experiment.search
     together(given)
     engine = trained_engine(given)
-    importance = Importance.from_json(read(needed(folder / "importance.json", "train.py"), "importance"))
+    importance = trained_importance(folder)
     validation = load(experiment.data, experiment.seed).validation
     questions = validation[: settings.questions]
     first = sharing.rank() == 0
-    journal = Journal(folder / "search.jsonl", _about(given, engine, questions))
+    journal = journal_of(given, engine, questions)
     with tracking.tracked(experiment, "search") as logger, progress() as bar:
         cost = CostModel.from_json(journal.fact("cost", lambda: _calibrated(engine, questions, bar)))
         asked = validation[: settings.importance_questions]
-        orders = journal.fact(_ranking(given), lambda: rank(engine, importance, asked, settings, cost))
+        orders = journal.fact(ranking_fact(given), lambda: rank(engine, importance, asked, settings, cost))
         tries = 2 + len(engine.stage_names) * (len(budgets(engine.decoder.num_sublayers, settings)) - 1)
         task = bar.add_task("search", total=tries * len(questions))
         objective = Objective(
@@ -89,6 +84,8 @@ def search(given: Given) -> dict[str, Any]:
             (folder / "search.json").write_text(json.dumps(document, indent=1) + "\n")
             columns = ["stage", "budget", "exit", "prefill", "accuracy", "latency", "stopped", "feasible", "chosen"]
             tracking.log_table(logger, "search/profile", columns, [[t[c] for c in columns] for t in document["trials"]])
+            speedup = found.full_depth.seconds / found.final.seconds
+            tracking.log_values(logger, {"search/accuracy": found.final.accuracy, "search/predicted_speedup": speedup})
             tracking.log_folder(logger, f"{experiment.run}-plan", "plan", folder / "plan")
             tracking.log_figures(logger, draw_all(folder))
     if first:
@@ -108,34 +105,6 @@ def search(given: Given) -> dict[str, Any]:
         "generated_tokens": objective.spent.generated,
         "prefill_tokens": objective.spent.prefill,
     }
-
-
-def _about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
-    """What outputs depend on besides prompt and plan, and what calibrated costs depend on."""
-    stages = json.dumps([asdict(stage) for stage in engine.reasoning.stages], sort_keys=True)
-    dtype = str(engine.decoder.dtype).removeprefix("torch.")
-    made_by = environment(str(engine.decoder.device), dtype)
-    return {
-        "model": engine.name,
-        "weights": weights_hash(given.folder),
-        "benchmark": given.experiment.data.benchmark,
-        "questions": split_hash(questions),
-        "stages": hashlib.sha256(stages.encode()).hexdigest()[:12],
-        "batch_size": engine.reasoning.batch_size,
-        "rows": engine.reasoning.rows,
-        "packed": given.experiment.model.packed,
-        "compile": given.experiment.model.compile,
-        "dtype": dtype,
-        "device": engine.decoder.device.type,
-        "versions": {name: made_by[name] for name in ("torch", "transformers", "litestage")},
-    }
-
-
-def _ranking(given: Given) -> str:
-    """Name of a ranking in the journal: what it depends on."""
-    names = ("ranking", "per_second", "order", "max_budget", "importance_questions")
-    importance = hashlib.sha256((given.folder / "importance.json").read_bytes()).hexdigest()[:12]
-    return "order " + json.dumps({**{n: getattr(given.experiment.search, n) for n in names}, "importance": importance})
 
 
 def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) -> dict[str, Any]:

@@ -12,6 +12,11 @@ OWN = ("litestage", "litestage without exit")
 """What a search found, as it is and without its exit rules."""
 PEERS = ("adaskip", "adaskip scaled", "unifiedskip", "skipdecode", "shortgpt", "every-mth", "random")
 """Methods with one budget for all stages."""
+EXPERIMENTS = (
+    "motivation", "entropy", "frontier", "budgets", "exit", "confidence",
+    "importance", "dynamics", "example", "thresholds", "search-cost", "proxy",
+)  # fmt: skip
+"""Experiments of `evaluate.py`, in the order in which `all` makes them."""
 
 
 @dataclass
@@ -87,11 +92,19 @@ class EvaluateSettings:
     methods: list[str] = field(default_factory=lambda: [*OWN, "adaskip"])
     """What is compared with full depth: `litestage`, `litestage without exit`, and at the uniform budget nearest to the
     plan's mean `adaskip`, `adaskip scaled`, `unifiedskip`, `skipdecode`, `shortgpt`, `every-mth`, `random`."""
+    experiment: str | None = None
+    """An experiment of the paper to make in place of that comparison, or `all` of them; docs/experiments.md has the
+    list."""
 
     def __post_init__(self) -> None:
         counts("evaluate", self, "attempts", "repeats", "timed_questions")
         unknown = [name for name in self.methods if name not in (*OWN, *PEERS)]
         require(not unknown, f"evaluate.methods has unknown {unknown}; known are {', '.join((*OWN, *PEERS))}")
+        require(
+            self.experiment in (None, "all", *EXPERIMENTS),
+            f"evaluate.experiment is {self.experiment!r}; known are {', '.join(EXPERIMENTS)}, all of them with 'all', "
+            "and null for the comparison of methods",
+        )
 
 
 @dataclass

@@ -20,7 +20,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from litestage.report import answers, charts, summary, trials_chart
+from litestage.config.judging import EXPERIMENTS
+from litestage.report import answers, charts, experiment_charts, panels, summary, trials_chart
 from litestage.report.browse import pack
 from litestage.report.canvas import DARK, Chart
 from litestage.report.schema import read
@@ -50,6 +51,7 @@ class Run:
     importance: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
     answers: dict[str, Any] | None = None
+    experiments: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,7 +97,26 @@ def load_run(folder: Path) -> Run:
     if run.search is not None and not run.search["trials"]:
         run.search, run.notes["search"] = None, "search.json has no trials; run python search.py to the end."
     _check_plan(run)
+    _add_experiments(run, folder)
     return run
+
+
+def _add_experiments(run: Run, folder: Path) -> None:
+    """Read what `evaluate.experiment` wrote; one that cannot be read has a note."""
+    bad = []
+    for name in EXPERIMENTS:
+        path = folder / "experiments" / f"{name}.json"
+        if path.is_file():
+            try:
+                run.experiments.append(read(path, "experiment"))
+            except ValueError as error:
+                said = str(error).replace(f"{path}: ", "")
+                again = f"python evaluate.py --evaluate.experiment {name}"
+                bad.append(f"experiments/{name}.json cannot be read: {said}. To make it anew, run {again}.")
+    if bad:
+        run.notes["experiments"] = " ".join(bad)
+    elif not run.experiments:
+        run.notes["experiments"] = "None were made; python evaluate.py --evaluate.experiment all makes them."
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -130,13 +151,25 @@ def render(runs: list[Run]) -> str:
     page.globals.update({name: getattr(summary, name) for name in SUMMARIES})
     run = runs[0]
     figures = _charts(runs)
+    experiments: list[dict[str, Any]] = [
+        {
+            "document": document,
+            "about": panels.about(document),
+            "charts": experiment_charts.experiment_charts(document),
+            "texts": experiment_charts.texts(document),
+            "table": experiment_charts.table(document),
+        }
+        for document in run.experiments
+    ]
+    every = [*figures, *(chart for one in experiments for chart in one["charts"])]
     return page.get_template("page.html").render(
         run=run,
         runs=runs,
         charts=figures,
+        experiments=experiments,
         trials=summary.trial_rows(run.search) if run.search else [],
         data={
-            "charts": {chart.id: chart.spec for chart in figures},
+            "charts": {chart.id: chart.spec for chart in every},
             "dark": DARK,
             "answers": run.answers,
             "stops": STOPS,

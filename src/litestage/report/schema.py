@@ -18,8 +18,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from referencing import Registry
 
-NAMES = ("results", "plan", "importance", "search")
+NAMES = ("results", "plan", "importance", "search", "experiment")
 LONGEST = 160
 """Characters of a wrong value that an error shows."""
 
@@ -80,8 +81,14 @@ def _check_version(data: Any, name: str) -> None:
 
 @cache
 def _validator(name: str) -> Draft202012Validator:
+    schemas = {f"{known}.schema.json": _schema(known) for known in (name, "results")}  # others refer to its parts
+    return Draft202012Validator(schemas[f"{name}.schema.json"], registry=Registry().with_contents(schemas.items()))
+
+
+def _schema(name: str) -> dict[str, Any]:
     text = files("litestage.report").joinpath("schemas", f"{name}.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def _explain(error: ValidationError) -> str:
@@ -168,6 +175,18 @@ def _search(data: Mapping[str, Any]) -> Problems:
             yield f"{path}.budget", f"{trial['budget']} differs from budgets.{trial['stage']}; allowed: the same number"
 
 
+def _experiment(data: Mapping[str, Any]) -> Problems:
+    columns = [column["name"] for column in data["columns"]]
+    for index, row in enumerate(data["rows"]):
+        if list(row) != columns:
+            yield f"$.rows[{index}]", f"has columns {list(row)}; allowed: {columns}"
+    for index, panel in enumerate(data["panels"]):
+        named = [panel["x"], panel["y"], panel["by"], panel["value"], *panel["error"], *panel["x_error"]]
+        wrong = sorted({name for name in (*named, *panel["where"]) if name} - set(columns))
+        if wrong:
+            yield f"$.panels[{index}]", f"names columns {wrong}; allowed: {columns}"
+
+
 def _budgets(budgets: Mapping[str, int], count: int, path: str) -> Problems:
     for stage, budget in budgets.items():
         if budget > count:
@@ -179,4 +198,5 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], Problems]] = {
     "plan": _plan,
     "importance": _importance,
     "search": _search,
+    "experiment": _experiment,
 }

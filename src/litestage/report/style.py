@@ -71,6 +71,11 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     return {name: _KNOWN.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in names}
 
 
+def known_style(name: str) -> Style | None:
+    """The style that only this name has, if it has one."""
+    return _KNOWN.get(name)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty white figure, in inches, that lays itself out and belongs to no global state."""
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")

@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+MOST_ROWS = 40
+"""Rows of an experiment that a terminal shows."""
+
 
 def results_table(results: Mapping[str, Any]) -> Table:
     """One row a method of a results document (see `schemas/results.schema.json`)."""
@@ -81,6 +84,26 @@ def search_table(profile: Mapping[str, Any]) -> Table:
             )
         table.add_section()
     return table
+
+
+def experiment_table(document: Mapping[str, Any]) -> Table:
+    """The first `MOST_ROWS` rows of an experiment's table; columns that are empty in them are left out."""
+    rows = document["rows"][:MOST_ROWS]
+    names = [column["name"] for column in document["columns"]]
+    names = [name for name in names if any(row[name] is not None for row in rows)]
+    left = len(document["rows"]) - len(rows)
+    caption = f"and {left} rows more in experiments/{document['name']}.csv. " if left else ""
+    table = Table(title=escape(document["title"]), caption=caption + escape(" ".join(document["notes"])))
+    table.box = box.SIMPLE_HEAD
+    for name in names:
+        table.add_column(escape(name.replace("_", "\n")), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_told(row[name])) for name in names))
+    return table
+
+
+def _told(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show(table: Table, file: IO[str] | None = None) -> None:

@@ -160,7 +160,7 @@ def _plan(objective: Objective, orders: Mapping[str, Sequence[int]], choices: Ma
     return staged_plan(engine.name, engine.decoder.num_sublayers, orders, counts, rules, prefill)
 
 
-def _exiting(stages: Sequence[str], settings: SearchSettings) -> Sequence[str]:
+def exiting(stages: Sequence[str], settings: SearchSettings) -> Sequence[str]:
     """Stages that may exit early: all but the last unless the settings name some."""
     return stages[:-1] if settings.exit_stages is None else settings.exit_stages
 
@@ -169,12 +169,12 @@ def _exits(stages: Sequence[str], settings: SearchSettings) -> dict[str, ExitRul
     """The fixed exit rules."""
     if settings.exit_threshold is None:
         return {}
-    return {n: ExitRule(settings.exit_window, settings.exit_threshold) for n in _exiting(stages, settings)}
+    return {n: ExitRule(settings.exit_window, settings.exit_threshold) for n in exiting(stages, settings)}
 
 
 def _candidates(objective: Objective, full: Trial, stage: str, settings: SearchSettings) -> Sequence[ExitRule | None]:
     """The exit rules a stage is tried with; always none as well."""
-    if not settings.searches_exit or stage not in _exiting(objective.engine.stage_names, settings):
+    if not settings.searches_exit or stage not in exiting(objective.engine.stage_names, settings):
         return [None]
     thresholds = set(settings.exit_candidates)
     if settings.exit_quantile is not None:
