@@ -16,7 +16,14 @@ from safetensors.torch import load_file
 from litestage.config import LoraSettings
 from litestage.engine import Engine
 from litestage.lit import callbacks
-from litestage.lit.callbacks import SAMPLE_COLUMNS, ExportModel, SampleTable, SubLayerImportance, sample_rows
+from litestage.lit.callbacks import (
+    SAMPLE_COLUMNS,
+    BestWeights,
+    ExportModel,
+    SampleTable,
+    SubLayerImportance,
+    sample_rows,
+)
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.tune import FineTune
 from litestage.model.load import attach_lora, load_trained
@@ -55,7 +62,7 @@ def fit_with(module: FineTune, data: QuestionData, trainer: MakeTrainer, tmp_pat
 
 
 def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    best = ModelCheckpoint(folder, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
+    best = BestWeights(folder, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
     return best, ModelCheckpoint(folder, "last")
 
 
@@ -91,6 +98,23 @@ def test_the_best_weights_are_exported_not_the_last(
     for name, weight in exported.items():
         assert torch.equal(weight, wanted[name])
     assert any(not torch.equal(weight, final[name]) for name, weight in exported.items())
+
+
+class Levels(FineTune):
+    """Its best accuracy comes in the second and in the third of four epochs."""
+
+    def validation_step(self, batch: list[Question], batch_idx: int) -> None:
+        self.log("val/accuracy", (0.5, 0.75, 0.75, 0.25)[self.current_epoch], on_epoch=True, batch_size=len(batch))
+
+
+def test_of_equally_good_weights_the_later_are_kept(
+    module: FineTune, data: QuestionData, trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    best, _ = checkpoints(tmp_path)
+    made = Levels(data_experiment(module), module.model, data.tokenizer, module.engine.name)
+    trainer(tmp_path, epochs=4, callbacks=[best]).fit(made, data)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 2
+    assert [path.name for path in tmp_path.glob("best*")] == ["best.ckpt"]
 
 
 def test_the_export_loads_back_with_its_tokenizer(

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from litestage.cli.common import command
 from litestage.lit import tracking
-from litestage.lit.callbacks import ExportModel, SampleTable, SubLayerImportance
+from litestage.lit.callbacks import BestWeights, ExportModel, SampleTable, SubLayerImportance
 from litestage.lit.curriculum import Listen
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.tune import FineTune
@@ -30,7 +30,7 @@ def train(given: Given) -> dict[str, Any]:
     (folder / "config.yaml").write_text(given.resolved)
     asked = list(splits.validation[: experiment.search.importance_questions])
     keep: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
-    best = ModelCheckpoint(**keep, filename="best", monitor="val/accuracy", mode="max", save_weights_only=True)
+    best = BestWeights(**keep, filename="best", monitor="val/accuracy", mode="max", save_weights_only=True)
     last = ModelCheckpoint(**keep, filename="last")
     with tracking.tracked(experiment, "train") as logger:
         extra = [

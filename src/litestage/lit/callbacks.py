@@ -18,6 +18,17 @@ from litestage.records import Attempt, Question
 from litestage.search.ranking import measure_importance
 
 
+class BestWeights(ModelCheckpoint):
+    """Keeps the best weights; of equally good ones the later, which have learned for longer."""
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Whether to keep the current weights."""
+        known = self.best_model_score
+        return (known is not None and current is not None and bool(current == known)) or super().check_monitor_top_k(
+            trainer, current
+        )
+
+
 class ExportModel(Callback):
     """After training: take the weights of the best checkpoint and save them in Hugging Face layout.
 
