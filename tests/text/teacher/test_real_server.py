@@ -85,12 +85,12 @@ def test_a_real_model_is_asked_and_never_twice(
     names = ("id", "question", "options", "answer", "split")
     asked, target = tmp_path / "questions.jsonl", tmp_path / "mine.jsonl"
     asked.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in QUESTIONS))
-    command = [str(asked), str(target), "--model", served[1], "--samples", "1", "--retries", "1", "--max-tokens", "160"]
+    command = [str(asked), str(target), "--model", served[1], "--samples", "1", "--retries", "1", "--max-tokens", "64"]
 
     def run() -> dict[str, str]:
         """The report's lines by their names."""
         with pytest.raises(SystemExit) as stopped:
-            main([*command, "--concurrency", "1", "--timeout", "300"])
+            main([*command, "--concurrency", "1", "--timeout", "1800", "--tries", "0"])
         shown = capsys.readouterr()
         assert stopped.value.code in (0, 1), shown.err
         return dict(line.split(": ", 1) for line in shown.out.splitlines())
