@@ -138,7 +138,7 @@ def _bars(axes: Axes, document: Document, panel: Document, looks: Mapping[str, S
             hatch=style.hatch,
             edgecolor="black",
             linewidth=0.8,
-            capsize=2.5,
+            error_kw={"ecolor": "0.45", "elinewidth": 1.5, "capsize": 3},
             label=series.name or None,
         )
     axes.axhline(0, color="black", linewidth=0.8)
