@@ -59,7 +59,7 @@ def test_accuracy_is_that_of_the_votes(opened: Opened) -> None:
 def test_answers_are_kept_and_exit_only_cuts(bench: Bench, request: pytest.FixtureRequest) -> None:
     plan = skipping(bench, 2)
     whole = bench.answers(plan, bench.test)
-    one = {"recall": replace(plan.stages["recall"], exit=ExitRule(5, 1.0))}
+    one = {"recall": replace(plan.stages["recall"], exit=ExitRule(1, 1.0))}
     rest = {name: stage for name, stage in plan.stages.items() if name != "recall"}
     request.getfixturevalue("forbidden")
     assert bench.answers(plan, bench.test) is whole

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from litestage.experiments import Bench, Result
-from litestage.experiments.tokens import _cut_parts, example
+from litestage.experiments.tokens import _cut_parts, entropy, example
 from litestage.plan import ExitRule, Plan
 
 Made = Callable[[str], Result]
@@ -54,8 +54,6 @@ def test_entropy_under_a_plan_reads_without_what_it_skips(opened: Callable[..., 
         plan = bench.engine.full_depth()
         stages = {name: replace(stage, skip=skip) for name, stage in plan.stages.items()}
         bench.plan = replace(plan, stages=stages)
-        from litestage.experiments.tokens import entropy
-
         result = entropy(bench)
         (full,), (mine,) = (picked(result, plan=name, stage="recall") for name in ("full depth", "litestage"))
         assert (full["entropy_nats"] == mine["entropy_nats"]) == (skip == ())

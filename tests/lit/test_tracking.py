@@ -85,7 +85,9 @@ def test_what_the_client_stored_can_be_read_back(
     logged: dict[str, Any] = {}
     for record in records:
         for item in record.history.item:
-            logged[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+            name, *inside = item.nested_key or [item.key]
+            value = json.loads(item.value_json)
+            logged[name] = {**logged.get(name, {}), ".".join(inside): value} if inside else value
     assert logged["search/accuracy"] == 0.5
     assert (logged["search/profile"]["ncols"], logged["search/profile"]["nrows"]) == (2, 1)
     assert (logged["figures/drawn"]["_type"], logged["figures/drawn"]["format"]) == ("image-file", "png")

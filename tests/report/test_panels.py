@@ -47,7 +47,14 @@ def test_looks_differ_and_methods_keep_theirs(experiment: Document) -> None:
 
 def test_what_numbers_are_about_is_said(experiment: Document) -> None:
     said = about(experiment)
-    for part in ("n = 40 test questions", "vote of 3 attempts", "2 timings", "batch size 16", "float32", "seed 0"):
+    for part in (
+        "n = 40 test questions",
+        "vote of 3 attempts",
+        "timings of each plan: 2",
+        "batch size 16",
+        "float32",
+        "seed 0",
+    ):
         assert part in said
     lines, bars, chart, _ = experiment["panels"]
     assert bars_meaning(experiment, lines) == "Bars: ± standard error (points)."

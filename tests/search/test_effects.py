@@ -95,6 +95,7 @@ def test_one_pass_a_skip_set_and_nothing_is_generated(
     engine: Engine, full: tuple[Reuse, list[Attempt]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = StageLosses(engine, *full, "analyze")
+    assert (losses.full > 0, losses.passes) == (True, 1)
     calls: list[int] = []
     hidden = engine.decoder.hidden
     monkeypatch.setattr(engine.decoder, "hidden", lambda ids, *rest: calls.append(len(ids)) or hidden(ids, *rest))
@@ -102,6 +103,23 @@ def test_one_pass_a_skip_set_and_nothing_is_generated(
     assert losses.passes == 2  # one of them for full depth
     assert len(calls) == len(losses.batches)
     assert sum(calls) == sum(len(output.tokens) - 1 for _, output in outputs(engine, *full, "analyze"))
+
+
+def test_entropies_are_those_of_the_distributions_under_the_plan(
+    engine: Engine, model: Any, questions: list[Question]
+) -> None:
+    full, reuse, part = engine.full_depth(), Reuse(), StagePlan((2, 5))
+    plan = replace(full, stages={**full.stages, "analyze": part})
+    attempts = run(engine, questions[:2], plan, reuse=reuse).attempts
+    found = StageLosses(engine, reuse, attempts, "analyze", part).entropies()
+    settings = next(s for s in engine.reasoning.stages if s.name == "analyze")
+    assert found
+    for prompt, values in found.items():
+        ids, output = engine.tokenizer(prompt)["input_ids"], reuse.get(settings, part, prompt)
+        assert output is not None
+        with torch.inference_mode(), muted(model, part.skip, len(ids)):
+            shares = model(torch.tensor([ids + output.tokens])).logits[0, len(ids) - 1 : -1].softmax(-1)
+        assert values == pytest.approx((-(shares * shares.log()).sum(-1)).tolist(), abs=1e-4)
 
 
 def test_neither_batch_size_nor_a_question_asked_twice_changes_the_loss(

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from litestage.cli.common import command, console
-from litestage.cli.experimenting import experiment as experiments
+from litestage.cli.experimenting import make_experiments
 from litestage.engine import Engine
 from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
@@ -30,7 +30,7 @@ from litestage.text.benchmarks import load
 def evaluate(given: Given) -> dict[str, Any]:
     """Compare the plan with full depth and other methods on the test questions, or make an experiment."""
     if given.experiment.evaluate.experiment is not None:
-        return experiments(given)
+        return make_experiments(given)
     experiment, folder = given.experiment, given.folder
     engine = trained_engine(given)
     plan = searched_plan(folder, engine)

@@ -27,7 +27,7 @@ from litestage.runs import trained_engine
 from litestage.settings import Given
 
 
-def experiment(given: Given) -> dict[str, Any]:
+def make_experiments(given: Given) -> dict[str, Any]:
     """Make the experiment that the settings name, or all that this run's files allow.
 
     Raises:

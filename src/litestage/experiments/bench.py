@@ -68,11 +68,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.settings = self.given.experiment
-        self.trainer = make_trainer(self.given, [], [])
-        if self.trainer.world_size > 1:
-            raise ValueError(
-                f"experiments are made by one process, not {self.trainer.world_size}; set trainer.devices to 1"
-            )
+        processes = make_trainer(self.given, [], []).world_size
+        if processes > 1:
+            raise ValueError(f"experiments are made by one process, not {processes}; set trainer.devices to 1")
 
     @cached_property
     def splits(self) -> Splits:
@@ -173,8 +171,7 @@ class Bench:
         """Accuracy and speed of plans on the test questions; what was measured before is not measured again."""
         new = {_key(plan): plan for plan in plans if _key(plan) not in self._measured}
         full = self.engine.full_depth()
-        new.pop(_key(full), None) if self.controls else None
-        if new or not self.controls:
+        if new:
             methods = {BASELINE: full, CONTROL: full}
             methods |= {f"plan {i}": plan for i, plan in enumerate(new.values()) if _key(plan) != _key(full)}
             settings = replace(self.settings.evaluate, attempts=1)  # votes follow, once a plan

@@ -73,7 +73,7 @@ def _chart(document: Document, panel: Document, name: str, looks: Mapping[str, S
             y=[escape(line) for line in lines],
             z=values,
             colorscale="Cividis",
-            colorbar={"title": {"text": escape(shade), "side": "right"}},
+            colorbar={"title": {"text": escape(shade), "side": "right", "font": {"size": 11}}, "thickness": 12},
             hovertemplate=f"{escape(x)} %{{x}}, %{{y}}: %{{z:.4g}}<extra></extra>",
         )
         figure.update_yaxes(autorange="reversed", showgrid=False, type="category")

@@ -48,7 +48,7 @@ def experiment_figure(document: Document) -> Figure:
         return _texts(document)
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = new_figure(max(6.4, 4.2 * columns), 3.3 * lines + 1.3)
+    figure = new_figure(max(6.4, 4.2 * columns), (4.0 if lines == 1 else 3.3) * lines + 1.3)
     grid = figure.subplots(lines, columns, squeeze=False)
     looks = looks_of(document)
     shown: dict[str, Artist] = {}
@@ -138,7 +138,7 @@ def _bars(axes: Axes, document: Document, panel: Document, looks: Mapping[str, S
             hatch=style.hatch,
             edgecolor="black",
             linewidth=0.8,
-            capsize=2.5,
+            error_kw={"ecolor": "0.45", "elinewidth": 1.5, "capsize": 3},
             label=series.name or None,
         )
     axes.axhline(0, color="black", linewidth=0.8)

@@ -84,7 +84,7 @@ def looks_of(document: Document) -> dict[str, Style]:
 def about(document: Document) -> str:
     """What the numbers are about, in a sentence or two."""
     where = document["environment"]
-    timed = f", {document['repeats']} timings of each plan" if document["repeats"] else ""
+    timed = f", timings of each plan: {document['repeats']}" if document["repeats"] else ""
     return (
         f"{document['run']}: {document['model']} ({document['num_sublayers']} sub-layers), {document['benchmark']}; "
         f"n = {document['n']} {document['split']} question{'s' * (document['n'] != 1)}, {ballot(document['attempts'])}"
