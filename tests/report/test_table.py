@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from litestage.report.table import results_table, search_table, show, span
+from litestage.report.table import experiment_table, results_table, search_table, show, span
 
 
 def _lines(table: Table) -> list[str]:
@@ -80,3 +80,11 @@ def test_search_rows_name_their_exit_and_skipping_in_prefill(profile: dict[str, 
 @pytest.mark.parametrize(("values", "text"), [([5, 5], "5"), ([5, 3, 4], "3 to 5")])
 def test_span(values: list[int], text: str) -> None:
     assert span(values) == text
+
+
+def test_an_experiment_shows_its_first_rows_and_no_empty_column(experiment: dict[str, Any]) -> None:
+    text = "\n".join(_lines(experiment_table({**experiment, "rows": experiment["rows"][:2] * 30})))
+    assert "A title & more" in text
+    assert "and 20 rows more in experiments/motivation.csv." in " ".join(text.split())
+    assert "with <exit>" in text
+    assert "cut" not in text
