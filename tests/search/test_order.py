@@ -44,7 +44,7 @@ def test_a_race_asks_what_the_base_gets_wrong_then_what_it_is_least_sure_of(made
     objective.rank_questions(full)
     order = asked_in(objective, engine.full_depth())
     wrong = [id_ for id_, right in full.right.items() if not right]
-    assert order[: len(wrong)] == wrong
+    assert sorted(order[: len(wrong)]) == sorted(wrong)
     assert 0 < len(wrong) < len(order) - 2
     least = {
         attempt.question_id: min(
@@ -72,7 +72,7 @@ def test_a_race_asks_soon_what_other_plans_got_wrong(made_up: MakeUp, cost: Cost
     assert len({lost[id_] for id_ in rest}) > 2
 
 
-def test_a_statistical_race_shuffles_what_the_base_gets_right(made_up: MakeUp, cost: CostModel) -> None:
+def test_a_statistical_race_shuffles_the_questions(made_up: MakeUp, cost: CostModel) -> None:
     engine, questions = made_up(3)
     orders = []
     for seed in (0, 0, 1):
@@ -80,9 +80,7 @@ def test_a_statistical_race_shuffles_what_the_base_gets_right(made_up: MakeUp, c
         full = objective.trial(engine.full_depth())
         objective.rank_questions(full)
         orders.append(asked_in(objective, engine.full_depth()))
-    wrong = [id_ for id_, right in full.right.items() if not right]
-    assert all(order[: len(wrong)] == wrong for order in orders)
-    assert orders[0] == orders[1] != orders[2]
+    assert orders[0] == orders[1] != orders[2] != [q.id for q in questions]
     assert sorted(orders[0]) == sorted(orders[2]) == sorted(full.right)
 
 

@@ -32,7 +32,7 @@ from litestage.search.replay import replay
 from litestage.search.trial import Spent, Stopped, Trial
 from litestage.seeding import generator_of
 
-FIRST = 8
+FIRST = 4
 """Questions of a race's first chunk; the chunks grow by half of what was answered."""
 
 ROUNDING = 1e-5
@@ -67,8 +67,6 @@ class Objective:
     reuse: Reuse = field(default_factory=Reuse)
     spent: Spent = field(default_factory=Spent)
     _order: list[Question] = field(default_factory=list)
-    _wrong: int = 0
-    """Questions that the base of a race gets wrong; they come first in `_order`."""
     _lost: Counter[str] = field(default_factory=Counter)
     """Question id -> how many plans answered it wrong."""
 
@@ -128,7 +126,7 @@ class Objective:
         if not self._guesses or len(rivals) < 2:
             return going
         first = leader(rivals)
-        return [r for r in going if r is first or not slower(r, first, self._wrong, error)]
+        return [r for r in going if r is first or not slower(r, first, error)]
 
     def _finished(self, trial: Trial, chunks: Sequence[Sequence[Question]]) -> Runner:
         """A plan that has answered everything, as a runner that is done."""
@@ -143,17 +141,14 @@ class Objective:
         """Put the questions first that will tell plans from the base, the plan they must not fall far behind.
 
         First those the base gets wrong, so that the rest can only lose; then those that plans have lost before, then
-        those the base is least sure of. A statistical race needs the rest in random order.
+        those the base is least sure of. A statistical race needs all in random order.
         """
-        wrong = [q for q in self.questions if not base.right[q.id]]
-        rest = [q for q in self.questions if base.right[q.id]]
         if self._guesses:
-            order = torch.randperm(len(rest), generator=generator_of(self.seed, "race")).tolist()
-            rest = [rest[i] for i in order]
-        else:
-            least = {a.question_id: min(chain(*self._confidences(a, base.plan)), default=1.0) for a in base.attempts}
-            rest.sort(key=lambda q: (-self._lost[q.id], least[q.id]))
-        self._order, self._wrong = wrong + rest, len(wrong)
+            order = torch.randperm(len(self.questions), generator=generator_of(self.seed, "race")).tolist()
+            self._order = [self.questions[i] for i in order]
+            return
+        least = {a.question_id: min(chain(*self._confidences(a, base.plan)), default=1.0) for a in base.attempts}
+        self._order = sorted(self.questions, key=lambda q: (base.right[q.id], -self._lost[q.id], least[q.id]))
 
     def window_quantile(self, full: Trial, stage: str, window: int, share: float) -> float:
         """The mean confidence of `window` tokens in a row that a share of all such windows at full depth is below."""
@@ -211,7 +206,7 @@ class Objective:
             return "accuracy"
         if self._at_least(runner) > limit * runner.n:
             return "latency"
-        return "chance" if self._guesses and runner.hopeless(self._wrong, error) else ""
+        return "chance" if self._guesses and runner.hopeless(error) else ""
 
     def _each(self, runner: Runner, chunk: Sequence[Question]) -> list[float]:
         """Seconds of every question of a chunk, as if batches were full of its like: chunks may be small."""

@@ -14,7 +14,7 @@ from litestage.records import Attempt, Question
 from litestage.search.trial import Stopped
 
 PAIRS = 16
-"""Random questions that two plans must both have answered before one is called the slower."""
+"""Questions that two plans must both have answered before one is called the slower."""
 
 
 class Runner:
@@ -47,19 +47,13 @@ class Runner:
             self.attempts[question.id] = attempt
         self.chunks += 1
 
-    def hopeless(self, known_wrong: int, error: float) -> bool:
+    def hopeless(self, error: float) -> bool:
         """Whether a plan that reaches the accuracy would look this bad with a probability below `error`.
 
-        Args:
-            known_wrong: questions at the start of the order that the base gets wrong; the rest is in random order.
-            error: the probability.
+        The questions come in random order.
         """
-        answers = list(self.right.values())
-        if len(answers) <= known_wrong:
-            return False
-        losses, rest = [not ok for ok in answers[known_wrong:]], self.n - known_wrong
-        allowed = rest + sum(answers[:known_wrong]) - self.needed
-        return chance_of_losses(sum(losses), len(losses), allowed, rest) < error
+        wrong = sum(not ok for ok in self.right.values())
+        return chance_of_losses(wrong, len(self.right), self.n - self.needed, self.n) < error
 
 
 def leader(runners: Sequence[Runner]) -> Runner:
@@ -68,21 +62,12 @@ def leader(runners: Sequence[Runner]) -> Runner:
     return min(runners, key=lambda runner: sum(runner.each[:common]))
 
 
-def slower(mine: Runner, best: Runner, known: int, error: float) -> bool:
-    """Whether a plan takes longer than another over all questions, by a paired z-test at level `error`.
-
-    Args:
-        mine: the plan.
-        best: the other.
-        known: questions at the start of the order that both have answered for certain; the rest is in random order.
-        error: probability of calling a plan slower that is not.
-    """
+def slower(mine: Runner, best: Runner, error: float) -> bool:
+    """Whether a plan takes longer a question than another, by a paired z-test at level `error` on random questions."""
     differences = [a - b for a, b in zip(mine.each, best.each, strict=False)]
-    sample, rest = differences[known:], mine.n - known
-    if len(sample) < PAIRS:
+    if len(differences) < PAIRS:
         return False
-    least = NormalDist().inv_cdf(1 - error) * stdev(sample) / sqrt(len(sample))
-    return sum(differences[:known]) + rest * (fmean(sample) - least) > 0
+    return fmean(differences) > NormalDist().inv_cdf(1 - error) * stdev(differences) / sqrt(len(differences))
 
 
 def chance_of_losses(losses: int, seen: int, allowed: int, questions: int) -> float:
