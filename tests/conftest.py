@@ -19,6 +19,7 @@ os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELI
 
 import pytest
 import torch
+import wandb
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -176,8 +177,13 @@ def make() -> Callable[..., torch.nn.Module]:
 
 @pytest.fixture
 def stored() -> Callable[[Path], list[Any]]:
-    """`stored(folder)`: the records that W&B's client wrote below a folder, in order, one file after the other."""
-    return lambda folder: [r for path in sorted(folder.rglob("*.wandb")) for r in _records(path.read_bytes())]
+    """`stored(folder)`: the records that W&B's client wrote below a folder, one file after the other in any order."""
+
+    def read(folder: Path) -> list[Any]:
+        wandb.teardown()  # its service may still be writing
+        return [r for path in folder.rglob("*.wandb") for r in _records(path.read_bytes())]
+
+    return read
 
 
 def _records(content: bytes, block: int = 32768) -> Iterator[Any]:

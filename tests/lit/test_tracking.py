@@ -80,7 +80,7 @@ def test_what_the_client_stored_can_be_read_back(
     records = stored(tmp_path)
     runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert {run.run_group for run in runs} == {"tests"}
-    assert list(dict.fromkeys(run.job_type for run in runs)) == ["search", "evaluate"]
+    assert {run.job_type for run in runs} == {"search", "evaluate"}
     assert len({run.run_id for run in runs}) == 2
     logged: dict[str, Any] = {}
     for record in records:
