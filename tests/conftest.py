@@ -246,3 +246,14 @@ def copied(done: SimpleNamespace, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may spoil."""
     shutil.copytree(done.folder, tmp_path / "mini")
     return tmp_path / "mini"
+
+
+@pytest.fixture
+def old_importance(copied: Path) -> Path:
+    """A copy of the finished run whose `importance.json` has neither norm ratios nor block influences."""
+    path = copied / "importance.json"
+    old = json.loads(path.read_text())
+    for stage in old["stages"].values():
+        del stage["ratios"], stage["blocks"]
+    path.write_text(json.dumps(old))
+    return copied

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,8 @@ def test_all_methods_are_there(bench: Bench, made: Callable[[str], Result], pick
 
 
 def test_methods_that_an_old_importance_file_cannot_serve_are_left_out_with_a_note(
-    copied: Path, opened: Callable[..., Bench], picked: Picked
+    old_importance: Path, opened: Callable[..., Bench], picked: Picked
 ) -> None:
-    path = copied / "importance.json"
-    old = json.loads(path.read_text())
-    for stage in old["stages"].values():
-        del stage["ratios"], stage["blocks"]
-    path.write_text(json.dumps(old))
     result = frontier(opened("--search.max_budget=2", "--evaluate.attempts=1", "--evaluate.repeats=1"))
     assert not picked(result, method="shortgpt")
     assert picked(result, method="adaskip")
