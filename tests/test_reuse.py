@@ -236,3 +236,32 @@ def test_a_name_depends_on_nothing_else() -> None:
     plan = StagePlan((1, 4))
     assert key(STAGE, plan, "p") == key(replace(STAGE, loss_weight=2.0, sampled=False), StagePlan((4, 1, 1)), "p")
     assert key(STAGE, plan, "p") == key(STAGE, plan, "p", own=3)  # matters only to who skips in prefill
+
+
+def test_prompts_are_kept_as_far_as_memory_allows_and_are_not_prefilled_again(
+    engine: Engine, questions: list[Question]
+) -> None:
+    full, other = engine.full_depth(), engine.full_depth()
+    other.stages["summarize"] = StagePlan((0, 2))
+    halves = (questions[:3], questions[3:])
+
+    def ask(reuse: Reuse) -> tuple[list[Attempt], int]:
+        for half in halves:
+            run(engine, half, full, reuse=reuse)
+        results = [run(engine, half, other, reuse=reuse) for half in halves]
+        tokens = sum(u.trace.prefill_tokens for result in results for u in result.usage.values())
+        return [attempt for result in results for attempt in result.attempts], tokens
+
+    with_none, all_kept = Reuse(), Reuse(memory=1.0)
+    expected, tokens = ask(with_none)
+    assert not with_none.kept
+    assert ask(all_kept) == (expected, len(questions))  # of every prompt its last token
+    one = max(prompts.cache.bytes for prompts in all_kept.kept) / 2**30
+    some = Reuse(memory=one)
+    attempts, more = ask(some)
+    assert attempts == expected
+    assert len(questions) < more <= tokens
+    assert 0 < sum(prompts.cache.bytes for prompts in some.kept) <= one * 2**30
+    some.forget()
+    assert not some.kept
+    assert not some.held

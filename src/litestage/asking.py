@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from litestage.engine import Engine, encode
@@ -55,25 +55,30 @@ def sequences(engine: Engine, slots: Sequence[Slot], index: int, plan: Plan) -> 
 
 
 def prefilled(
-    engine: Engine, asks: Sequence[Ask], chosen: StagePlan, trace: Trace, held: dict[int, Prompts]
+    engine: Engine,
+    asks: Sequence[Ask],
+    chosen: StagePlan,
+    trace: Trace,
+    held: dict[int, Prompts],
+    kept: Iterable[Prompts] = (),
 ) -> Prompts:
-    """The prompts of a stage, prefilled: identical ones once, and behind what is held of them already.
+    """The prompts of a stage, prefilled: identical ones once, and behind what is held or kept of them already.
 
-    What is held is at full depth. Prompts whose own part skips start behind the rest of them, and are not held.
+    What is there is at full depth. Prompts whose own part skips start behind the rest of them, and are not held.
     """
     first = {ask.ids: ask for ask in reversed(asks)}
-    index = asks[0].index
+    index, there = asks[0].index, [*held.values(), *kept]
     if chosen.prefill:
-        before = _own_parts(engine, list(first.values()), trace, held)
+        before = _own_parts(engine, list(first.values()), trace, there)
         return prefill(engine.decoder, list(first), trace, before, chosen.skip)
     if index not in held or not first.keys() <= held[index].place.keys():
-        held[index] = prefill(engine.decoder, list(first), trace, [_known(ask, held) for ask in first.values()])
+        held[index] = prefill(engine.decoder, list(first), trace, [_known(ask, there) for ask in first.values()])
     return held[index]
 
 
-def _own_parts(engine: Engine, asks: Sequence[Ask], trace: Trace, held: Mapping[int, Prompts]) -> list[Prefix | None]:
+def _own_parts(engine: Engine, asks: Sequence[Ask], trace: Trace, there: Sequence[Prompts]) -> list[Prefix | None]:
     """For each prompt what its own part begins behind, at full depth; computed where it is not held."""
-    known = [_known(ask, held) for ask in asks]
+    known = [_known(ask, there) for ask in asks]
     short = {
         ask.ids[: ask.own]: prefix
         for ask, prefix in zip(asks, known, strict=True)
@@ -90,13 +95,9 @@ def _own_parts(engine: Engine, asks: Sequence[Ask], trace: Trace, held: Mapping[
     return out
 
 
-def _known(ask: Ask, held: Mapping[int, Prompts]) -> Prefix | None:
-    """The longest beginning of a prompt that is held, among the prompts of the same question and attempt."""
-    found = [
-        prompts.longest_prefix(ask.ids, [prompts.place[ids] for ids in ask.slot.asked[at] if ids in prompts.place])
-        for at, prompts in held.items()
-        if at in ask.slot.asked
-    ]
+def _known(ask: Ask, there: Sequence[Prompts]) -> Prefix | None:
+    """The longest beginning of a prompt that is there already, whoever asked for it."""
+    found = [prompts.longest_prefix(ask.ids) for prompts in there]
     return max((prefix for prefix in found if prefix), key=lambda prefix: prefix.length, default=None)
 
 

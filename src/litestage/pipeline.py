@@ -97,6 +97,8 @@ def run(
             if not ran_out(error) or len(batch) == 1:
                 raise
             size = len(batch) // 2
+            if reuse is not None:
+                reuse.forget()
             warnings.warn(f"out of memory with {len(batch)} questions at a time; going on with {size}", stacklevel=2)
             continue
         done += answered.attempts
@@ -151,7 +153,7 @@ def _run_stage(
     if rest:
         todo = [asks[number] for number in rest]
         with measure(usage.prefill, engine.decoder.device):
-            prompts = prefilled(engine, todo, chosen, usage.trace, held)
+            prompts = prefilled(engine, todo, chosen, usage.trace, held, reuse.kept if reuse else ())
         with measure(usage.decode, engine.decoder.device):
             rules = replace(_rules(engine, stage, plan, seed, todo), confident=reuse is not None)
             made = decode(engine.decoder, prompts, [prompts.place[ask.ids] for ask in todo], rules, usage.trace)

@@ -11,10 +11,12 @@ decoded without early exit also answers for every exit rule, since a rule only c
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from litestage.config import StageSettings
+from litestage.memory import GIB
 from litestage.model.decode import Generated, Prompts
 from litestage.model.exit import first_exit
 from litestage.plan import StagePlan
@@ -23,21 +25,34 @@ from litestage.records import Question
 
 @dataclass
 class Reuse:
-    """Outputs by content, and the prompts last prefilled of each stage."""
+    """Outputs by content, and prompts that were prefilled."""
 
     outputs: dict[str, Generated] = field(default_factory=dict)
     fresh: dict[str, Generated] = field(default_factory=dict)
     """What was added since the last `drain`."""
     held: dict[int, Prompts] = field(default_factory=dict)
     """Stage number -> prefilled prompts of the questions in `turn_to`: plans differ in what they decode from them."""
+    kept: deque[Prompts] = field(default_factory=deque)
+    """Last stage's prompts of questions asked before, oldest first: they begin with the other stages' prompts."""
+    memory: float = 0.0
+    """GiB that the keys and values of `kept` may take."""
     _questions: tuple[str, ...] = ()
 
     def turn_to(self, questions: Sequence[Question]) -> None:
-        """Let go of the prefilled prompts of other questions."""
+        """Ask other questions: keep of those before what there is memory for."""
         names = tuple(question.id for question in questions)
         if names != self._questions:
+            if self.memory and self.held:
+                self.kept.append(self.held[max(self.held)])
+            while sum(prompts.cache.bytes for prompts in self.kept) > self.memory * GIB:
+                self.kept.popleft()
             self.held.clear()
             self._questions = names
+
+    def forget(self) -> None:
+        """Let go of all prefilled prompts."""
+        self.held.clear()
+        self.kept.clear()
 
     def get(self, stage: StageSettings, plan: StagePlan, prompt: str, own: int = 0) -> Generated | None:
         """The output of a stage's prompt under the stage's part of a plan, if it is known (see `key`)."""

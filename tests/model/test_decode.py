@@ -110,7 +110,7 @@ def test_prefix_reuse_changes_no_token_and_computes_each_once(model: torch.nn.Mo
     prompts = [head + a + tail[:k] for k in (2, 5, 9)] + [head + b, head + b + tail]
     trace = Trace()
     asked = prefill(decoder, [head], trace)
-    known = [asked.longest_prefix(p, [0]) for p in prompts]
+    known = [asked.longest_prefix(p) for p in prompts]
     reused = prefill(decoder, prompts, trace, known)
     rules = Rules(20, EOS)
     outputs = decode(decoder, reused, range(5), rules, trace)

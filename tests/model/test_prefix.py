@@ -12,7 +12,7 @@ import torch
 from litestage.model import prefix
 from litestage.model.cache import KVCache, Layout, Prefix
 from litestage.model.decode import Prompts
-from litestage.model.prefix import Stretch, common, divide, tree
+from litestage.model.prefix import Beginnings, Stretch, common, divide, tree
 
 Tokens = tuple[int, ...]
 Family = tuple[int, ...]  # (start, prompt, prompt, ...)
@@ -144,15 +144,31 @@ def test_common_beginning() -> None:
     assert common([2], [1]) == 0
 
 
-def test_longest_prefix_looks_at_the_given_rows_only() -> None:
+def test_longest_prefix() -> None:
     held = [[1, 2, 3, 4, 5], [1, 2, 9], [1, 2, 3], [7]]
     cache = KVCache(Layout((0,), 1, 1, torch.float32, torch.device("cpu")), 4)
     prompts = Prompts(held, cache, torch.zeros(4, 10))
-    assert prompts.longest_prefix((1, 2, 3, 4, 8), range(4)) == Prefix(cache, 0, 4)
-    assert prompts.longest_prefix((1, 2, 3, 4, 8), [1, 2]) == Prefix(cache, 2, 3)
-    assert prompts.longest_prefix((7,), [3]) == Prefix(cache, 3, 1)
-    assert prompts.longest_prefix((7,), [0, 1, 2]) is None
-    assert prompts.longest_prefix((1, 2), []) is None
+    assert prompts.longest_prefix((1, 2, 3, 4, 8)) == Prefix(cache, 0, 4)
+    assert prompts.longest_prefix((1, 2, 3)) == Prefix(cache, 2, 3)
+    assert prompts.longest_prefix((1, 2, 9, 1)) == Prefix(cache, 1, 3)
+    assert prompts.longest_prefix((7, 7)) == Prefix(cache, 3, 1)
+    assert prompts.longest_prefix((8,)) is None
+    assert prompts.longest_prefix(()) is None
+
+
+def test_longest_beginnings_are_those_of_a_search_through_all_and_those_who_share_one_have_the_same() -> None:
+    draw = Random(0)
+    prompts = [tuple(draw.choices(range(3), k=draw.randint(1, 8))) for _ in range(60)]
+    beginnings = Beginnings(prompts)
+    holders: dict[tuple[int, ...], int] = {}
+    for _ in range(500):
+        wanted = tuple(draw.choices(range(4), k=draw.randint(0, 10)))
+        row, length = beginnings.longest(wanted)
+        assert length == max(common(wanted, prompt) for prompt in prompts)
+        if length:
+            assert prompts[row][:length] == wanted[:length]
+            assert holders.setdefault(wanted[:length], row) == row
+    assert Beginnings([]).longest((1, 2)) == (0, 0)
 
 
 def test_what_is_held_of_a_prompt_is_not_computed_again() -> None:

@@ -119,7 +119,8 @@ class ReasoningSettings:
     batch_size: int | None = 16
     """Questions answered together; null takes as many as `memory` allows."""
     memory: float = 2.0
-    """GiB that keys and values may take when `batch_size` is null."""
+    """GiB that keys and values may take when `batch_size` is null; a search keeps up to as much again of prompts that
+    other plans will ask for."""
     rows: int = 128
     """Sequences in one decode step at most; others wait."""
     temperature: float = 0.7

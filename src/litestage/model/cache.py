@@ -87,6 +87,11 @@ class KVCache:
             return torch.zeros_like(self.lengths)
         return self.trunk.lengths[torch.tensor(self.family, device=self.layout.device)]
 
+    @property
+    def bytes(self) -> int:
+        """What the keys and values take, the trunk's included."""
+        return sum(kv.nbytes for kv in self.kv.values()) + (self.trunk.bytes if self.trunk else 0)
+
     def reserve(self, columns: int) -> None:
         """Make room for so many columns in all."""
         for layer, old in self.kv.items():

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from litestage.model.cache import KVCache, Prefix, flatten
 from litestage.model.exit import ExitWatch, confidence_of
-from litestage.model.prefix import Stretch, common, divide
+from litestage.model.prefix import Beginnings, Stretch, divide
 from litestage.model.slots import Slots
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
@@ -64,10 +64,14 @@ class Prompts:
         """Prompt -> its row."""
         return {tuple(ids): row for row, ids in enumerate(self.ids)}
 
-    def longest_prefix(self, ids: Sequence[int], rows: Collection[int]) -> Prefix | None:
-        """The longest beginning of `ids` that one of `rows` holds, or `None` when they share nothing."""
-        length, row = max(((common(ids, self.ids[r]), r) for r in rows), default=(0, 0))
+    def longest_prefix(self, ids: Sequence[int]) -> Prefix | None:
+        """The longest beginning of `ids` that a row holds, or `None` when none shares anything."""
+        row, length = self._beginnings.longest(ids)
         return Prefix(self.cache, row, length) if length else None
+
+    @cached_property
+    def _beginnings(self) -> Beginnings:
+        return Beginnings(self.ids)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ an earlier batch has already computed of a prompt is not in the tree at all.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 WORTH = 16
@@ -31,6 +32,25 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
         if x != y:
             return i
     return min(len(a), len(b))
+
+
+class Beginnings:
+    """Finds who begins like a prompt for longest, among prompts that are there already."""
+
+    def __init__(self, prompts: Iterable[Sequence[int]]) -> None:
+        self._sorted = sorted((tuple(ids), row) for row, ids in enumerate(prompts))
+
+    def longest(self, ids: Sequence[int]) -> tuple[int, int]:
+        """The longest beginning that is there: (number of the prompt that has it, its length).
+
+        Of several with it, always the same one; length 0 when there is none.
+        """
+        wanted = tuple(ids)
+        at = bisect_left(self._sorted, (wanted, -1))
+        length = max((common(wanted, other) for other, _ in self._sorted[max(at - 1, 0) : at + 1]), default=0)
+        if not length:
+            return 0, 0
+        return self._sorted[bisect_left(self._sorted, (wanted[:length], -1))][1], length
 
 
 def divide(

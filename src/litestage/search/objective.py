@@ -73,6 +73,7 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.questions:
             raise ValueError("the search needs at least one validation question")
+        self.reuse.memory = self.engine.reasoning.memory
         if self.journal is not None:
             self.reuse.outputs |= self.journal.outputs
         self.together = self.engine.questions_at_once(self.questions)

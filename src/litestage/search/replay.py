@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from litestage.engine import Engine, encode
 from litestage.model.decode import Trace
-from litestage.model.prefix import common, divide
+from litestage.model.prefix import Beginnings, divide
 from litestage.model.slots import decode_steps
 from litestage.plan import Plan
 from litestage.records import Attempt, StageOutput
@@ -46,19 +46,16 @@ def replay(engine: Engine, attempts: Sequence[Attempt], plan: Plan, together: in
 
 def _batch(engine: Engine, attempts: Sequence[Attempt], plan: Plan) -> dict[str, Work]:
     out: dict[str, Work] = {}
-    before: list[list[Ids]] = [[] for _ in attempts]
+    before = Beginnings([])
     for name in engine.stage_names:
         outputs = [[o for o in attempt.outputs if o.stage == name] for attempt in attempts]
         ids = _encoded(engine, outputs)
         fitting = [[(i, o) for i, o in zip(*pair, strict=True) if o.tokens] for pair in zip(ids, outputs, strict=True)]
         trace = Trace()
-        prompts: dict[Ids, tuple[Ids, int] | None] = {}
-        for attempt, kept in enumerate(fitting):
-            for prompt, _ in kept:
-                if prompt not in prompts:
-                    prompts[prompt] = _longest(prompt, before[attempt])
+        prompts = list(dict.fromkeys(prompt for kept in fitting for prompt, _ in kept))
         if prompts:
-            levels, leaves = divide(list(prompts), list(prompts.values()))
+            found = [before.longest(prompt) for prompt in prompts]
+            levels, leaves = divide(prompts, [(row, length) if length else None for row, length in found])
             stretches = [s for level in (*levels, leaves) for s in level]
             trace.prefill_calls = len(levels) + 1
             trace.prefill_tokens = sum(s.end - s.start for s in stretches)
@@ -67,19 +64,13 @@ def _batch(engine: Engine, attempts: Sequence[Attempt], plan: Plan) -> dict[str,
         made = [sum(o.tokens for _, o in kept) for kept in fitting]
         out[name] = Work(trace, _shares(read), _shares(made))
         if not plan.stages[name].prefill:  # what others start from is at full depth
-            before = [[prompt for prompt, _ in kept] for kept in fitting]
+            before = Beginnings(prompts)
     return out
 
 
 def _encoded(engine: Engine, outputs: Sequence[Sequence[StageOutput]]) -> list[list[Ids]]:
     flat = iter(encode(engine.tokenizer, [o.prompt for row in outputs for o in row]))
     return [[tuple(next(flat)) for _ in row] for row in outputs]
-
-
-def _longest(prompt: Ids, held: Sequence[Ids]) -> tuple[Ids, int] | None:
-    """Who holds the longest beginning of a prompt, and how many tokens."""
-    length, holder = max(((common(prompt, other), other) for other in held), default=(0, ()))
-    return (holder, length) if length else None
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
