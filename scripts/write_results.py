@@ -24,7 +24,15 @@ from litestage.report.schema import read
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "python scripts/write_results.py"
-FILES = ("results.json", "search.json", "importance.json", "plan/*", "figures/*.png")
+FILES = (
+    "results.json",
+    "search.json",
+    "importance.json",
+    "plan/*",
+    "figures/*.png",
+    "experiments/*.json",
+    "experiments/*.png",
+)
 PAGE = """# {name}
 
 <!-- results: full-table {name} -->

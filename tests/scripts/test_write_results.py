@@ -81,12 +81,16 @@ def test_a_run_is_taken_in_without_what_is_large_or_private(
 ) -> None:
     (run / "figures").mkdir()
     (run / "figures" / "budgets.png").write_bytes(b"png")
+    (run / "experiments").mkdir()
+    for name in ("exit.json", "exit.png", "exit.csv"):
+        (run / "experiments" / name).write_bytes(b"{}")
     pages("--add", str(run))
     new = house / "docs" / "results" / "mine"
     copied = {str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()}
     assert copied == {
         "README.md", "config.yaml", "results.json", "search.json", "importance.json", "plan/plan.json",
         "plan/README.md", "figures/budgets.png", "figures/search.png",
+        "experiments/exit.json", "experiments/exit.png",
     }  # fmt: skip
     settings = yaml.safe_load((new / "config.yaml").read_text())
     assert settings == {"run": "mine", "data": {"source": "obqa", "rationales": ["a.jsonl", "docs/b.jsonl"]}}
