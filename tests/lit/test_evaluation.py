@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from litestage.config import EvaluateSettings
 from litestage.engine import Engine
 from litestage.lit import evaluation
 from litestage.lit.datamodule import QuestionData
-from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
+from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation, in_turn
 from litestage.lit.tune import FineTune
 from litestage.metrics import score, tokens_per_question
 from litestage.pipeline import run
@@ -138,6 +140,19 @@ def test_votes_are_seeded_and_the_control_shares_those_of_full_depth(
     assert module.tallies[CONTROL].sampled == []
 
 
+def test_over_the_turns_every_method_is_in_every_place_and_follows_as_often_as_it_leads() -> None:
+    for count in (3, 4, 11):
+        names = [str(i) for i in range(count)]
+        turns = [in_turn(names, number) for number in range(4 * count)]
+        for place in range(count):
+            assert Counter(turn[place] for turn in turns) == dict.fromkeys(names, 4)
+        for a, b in combinations(names, 2):
+            ahead = sum(turn.index(a) < turn.index(b) for turn in turns)
+            assert ahead == 2 * count
+        pairs = Counter(pair for turn in turns for pair in pairwise(turn))
+        assert all(pairs[a, b] == pairs[b, a] for a, b in pairs)
+
+
 def test_methods_take_turns_in_a_rotating_order(
     evaluate: Callable[..., StagedEvaluation], engine: Engine, calls: list[Call]
 ) -> None:
@@ -148,8 +163,8 @@ def test_methods_take_turns_in_a_rotating_order(
     assert [call.plan == litestage for call in warm_up] == [False, False, True]
     assert len(timed) == 3 * 3 * 3  # batches, repeats, methods
     order = "".join("L" if call.plan == litestage else "F" for call in timed)
-    cycle = ["FFL", "FLF", "LFF"]
-    assert order == "".join(cycle[(batch + repeat) % 3] for batch in range(3) for repeat in range(3))
+    turns = ["FFL", "LFF", "FLF", "FLF", "LFF"]
+    assert order == "".join(turns[batch + repeat] for batch in range(3) for repeat in range(3))
 
 
 def test_only_some_questions_are_timed(

@@ -54,9 +54,9 @@ def answer(given: Namespace) -> None:
     plans = {"plan": plan, "full": engine.full_depth()}
     passes: dict[str, list[Result]] = {name: [] for name in plans}
     with console.status("answering"):
-        for _ in range(1 + given.repeats):  # in turns; the first pass warms up
-            for name, followed in plans.items():
-                passes[name].append(run(engine, [question], followed))
+        for number in range(1 + given.repeats):  # in turns, there and back; the first pass warms up
+            for name in sorted(plans, reverse=number % 2 == 0):
+                passes[name].append(run(engine, [question], plans[name]))
     timed = {name: results[1:] for name, results in passes.items()}
     for line in lines(question, engine, plan, timed):
         print(line)

@@ -1,7 +1,8 @@
 """Plans compared on the test questions through `Trainer.test`: accuracy by vote, speed in paired, alternating repeats.
 
-Every batch of questions runs through every method before the next batch starts, in an order that rotates, so the
-machine's drift hits all methods alike. A second full depth is the A/A control: its speed-up shows the noise.
+Every batch of questions runs through every method before the next batch starts, in an order that rotates and is
+turned round every other time, so the machine's drift, and what a method leaves behind for the next one, hit all alike.
+A second full depth is the A/A control: its speed-up shows the noise.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ class Tally:
         self.timed_tokens += other.timed_tokens
 
 
+def in_turn(names: Sequence[str], number: int) -> list[str]:
+    """The order of turn `number`: even turns begin with one after the other, odd ones run the turn before backwards."""
+    start = number // 2 % len(names)
+    order = [*names[start:], *names[:start]]
+    return order[::-1] if number % 2 else order
+
+
 class StagedEvaluation(L.LightningModule):
     """Runs every method on every test batch.
 
@@ -73,8 +81,7 @@ class StagedEvaluation(L.LightningModule):
                 run(self.engine, batch, tally.plan)  # warm-up of full length
         names = list(self.tallies)
         for repeat in range(self.settings.repeats if timed else 1):
-            turn = (batch_idx + repeat) % len(names)
-            for name in names[turn:] + names[:turn]:
+            for name in in_turn(names, batch_idx + repeat):
                 self._greedy(self.tallies[name], batch, timed, repeat)
         self.timed += len(timed)
         self.questions += batch
