@@ -65,7 +65,7 @@ def test_values_of_the_default_file_do_not_leak_under_a_config(given: Parse) -> 
     found = given("run: mine\n")
     assert found.experiment == Experiment(run="mine")
     assert found.experiment != parse(["--run", "mine"], DEFAULT).experiment
-    assert found.trainer["max_epochs"] is None
+    assert found.trainer["max_epochs"] == 1
     assert found.trainer["accelerator"] == "auto"
 
 
@@ -222,3 +222,14 @@ def test_help_ends_without_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         parse(["--help"], DEFAULT)
     assert stopped.value.code == 0
     assert "--search.exit_threshold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("limit", "epochs"), [("accelerator: cpu", 1), ("max_steps: 5", None), ("max_time: '00:01:00:00'", None)]
+)
+def test_training_takes_one_epoch_where_nothing_limits_it(tmp_path: Path, limit: str, epochs: int | None) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"run: mine\ntrainer: {{{limit}}}\n")
+    found = parse(["--config", str(config)], DEFAULT)
+    assert found.trainer["max_epochs"] == epochs
+    assert yaml.safe_load(found.resolved)["trainer"]["max_epochs"] == epochs

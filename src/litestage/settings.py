@@ -66,6 +66,8 @@ def make_parser() -> ArgumentParser:
 def parse(argv: Sequence[str] | None, default: Path | None) -> Given:
     """Read the command line; without `--config` the file `default` is used, if there is one.
 
+    Where nothing limits the training (epochs, steps, time), it takes one epoch.
+
     Raises:
         FileNotFoundError: the configuration file is not there.
         ValueError: an unknown key (the nearest known ones are named) or a bad value.
@@ -77,6 +79,8 @@ def parse(argv: Sequence[str] | None, default: Path | None) -> Given:
     parser = make_parser()
     try:
         given = parser.parse_args(arguments)
+        if (given.trainer.max_epochs, given.trainer.max_steps, given.trainer.max_time) == (None, -1, None):
+            given.trainer.max_epochs = 1  # Lightning's own is 1000
         made = parser.instantiate_classes(given)
     except (ArgumentError, ValueError) as error:
         message = _explain(str(error), parser)
