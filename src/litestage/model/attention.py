@@ -61,22 +61,27 @@ class Pass:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
         """Write keys and values `[N, H, D]`; return what queries `[N, groups * H, D]` see, `[N, groups * H * D]`."""
         kv, used = self.cache.kv[layer], self.cache.used
-        kv[0][self.rows, :, self.columns] = k
-        kv[1][self.rows, :, self.columns] = v
         keys, values = kv[0, :, :, :used], kv[1, :, :, :used]
+        if len(k) == self.cache.rows == 1:
+            keys[:, :, -1], values[:, :, -1] = k, v
+        else:
+            kv[0][self.rows, :, self.columns] = k
+            kv[1][self.rows, :, self.columns] = v
         # The query heads that share a key-value head become further queries of it, so keys are never repeated.
         _, heads, size = k.shape
         rows, queries = self.cache.rows, self.groups * self.tokens
         if self.places is not None:
             q = q.new_zeros(rows * self.tokens, *q.shape[1:]).index_copy_(0, self.places, q)
-        q = q.view(rows, self.tokens, heads, self.groups, size).permute(0, 2, 3, 1, 4)
+        if self.tokens > 1:
+            q = q.view(rows, self.tokens, heads, self.groups, size).permute(0, 2, 3, 1, 4)
         q = q.reshape(rows, heads, queries, size)
         own, shared = self._mask(window)
         if self.trunk is None:
             out = scaled_dot_product_attention(q, keys, values, attn_mask=own, scale=scale)
         else:
             out = self.trunk.attend(layer, q, keys, values, (own, shared), scale)
-        out = out.view(rows, heads, self.groups, self.tokens, size).permute(0, 3, 1, 2, 4)
+        if self.tokens > 1:
+            out = out.view(rows, heads, self.groups, self.tokens, size).permute(0, 3, 1, 2, 4)
         out = out.reshape(rows * self.tokens, -1)
         return out if self.places is None else out[self.places]
 
