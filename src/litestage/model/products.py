@@ -44,7 +44,7 @@ def product(modules: Sequence[nn.Module], fuse: bool, pack: bool) -> Product:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, FEW)
 
     def multiply(x: Tensor) -> Tensor:
-        if len(x) >= FEW:
+        if x.size(0) >= FEW:
             return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
         return linear(x, weight, bias)
 

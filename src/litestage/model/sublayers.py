@@ -60,6 +60,11 @@ class Decoder:
             for parameter in base.parameters():  # or the mapped file they were read from stays in memory as well
                 parameter.data = parameter.data.clone()
         attns, mlps = [block.self_attn for block in self.blocks], [block.mlp for block in self.blocks]
+        # Looked up once: every look into a module costs as much as a small operation.
+        norms = [norm for b in self.blocks for norm in (b.input_layernorm, b.post_attention_layernorm)]
+        self._norms = [_of_norm(norm) for norm in (*norms, self.norm)]
+        self._qk_norms = [[_of_norm(n) for n in (a.q_norm, a.k_norm)] if hasattr(a, "q_norm") else None for a in attns]
+        self._scaling = [a.scaling for a in attns]
         self._qkv = [product((a.q_proj, a.k_proj, a.v_proj), fuse, pack) for a in attns]
         self._out = [product((a.o_proj,), fuse, pack) for a in attns]
         self._gate_up = [product((m.gate_proj, m.up_proj), fuse, pack) for m in mlps]
@@ -134,26 +139,26 @@ class Decoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits `[..., V]` in fp32 of residual streams `[..., C]`."""
-        return self._head(self._normed(self.norm, x)).float()
+        return self._head(self.glue.norm(x, *self._norms[-1])).float()
 
     def _ffn(self, index: int, x: Tensor) -> Tensor:
-        block = self.blocks[index]
-        both = self._gate_up[index](self._normed(block.post_attention_layernorm, x))
+        both = self._gate_up[index](self.glue.norm(x, *self._norms[2 * index + 1]))
         return self._down[index](self.glue.gate(both))
 
     def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], step: Pass) -> Tensor:
-        block = self.blocks[index]
-        attn, queries = block.self_attn, self.groups * self.kv_heads
-        qkv = self._qkv[index](self._normed(block.input_layernorm, x)).unflatten(-1, (-1, self.head_dim))
-        if hasattr(attn, "q_norm"):
+        queries, norms = self.groups * self.kv_heads, self._qk_norms[index]
+        qkv = self._qkv[index](self.glue.norm(x, *self._norms[2 * index])).unflatten(-1, (-1, self.head_dim))
+        if norms:
             q, k, v = qkv.split((queries, self.kv_heads, self.kv_heads), dim=1)
-            qkv = torch.cat((self._normed(attn.q_norm, q), self._normed(attn.k_norm, k), v), dim=1)
+            qkv = torch.cat((self.glue.norm(q, *norms[0]), self.glue.norm(k, *norms[1]), v), dim=1)
         qk = self.glue.rotate(qkv[:, : -self.kv_heads], *rope)
         q, k, v = qk[:, :queries], qk[:, queries:], qkv[:, -self.kv_heads :]
-        return self._out[index](step.attend(index, q, k, v, attn.scaling, self.windows[index]))
+        return self._out[index](step.attend(index, q, k, v, self._scaling[index], self.windows[index]))
 
-    def _normed(self, norm: Any, x: Tensor) -> Tensor:
-        return self.glue.norm(x, norm.weight, norm.variance_epsilon)
+
+def _of_norm(norm: Any) -> tuple[Tensor, float]:
+    """What the norm multiplies by, and its epsilon."""
+    return norm.weight, norm.variance_epsilon
 
 
 def check_architecture(model_type: str) -> None:
