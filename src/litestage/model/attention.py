@@ -61,9 +61,10 @@ class Pass:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
         """Write keys and values `[N, H, D]`; return what queries `[N, groups * H, D]` see, `[N, groups * H * D]`."""
         kv, used = self.cache.kv[layer], self.cache.used
-        keys, values = kv[0, :, :, :used], kv[1, :, :, :used]
+        keys, values = kv.narrow(3, 0, used).unbind()
         if len(k) == self.cache.rows == 1:
-            keys[:, :, -1], values[:, :, -1] = k, v
+            keys.select(2, -1).copy_(k)
+            values.select(2, -1).copy_(v)
         else:
             kv[0][self.rows, :, self.columns] = k
             kv[1][self.rows, :, self.columns] = v

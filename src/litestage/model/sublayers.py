@@ -147,12 +147,13 @@ class Decoder:
 
     def _attention(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], step: Pass) -> Tensor:
         queries, norms = self.groups * self.kv_heads, self._qk_norms[index]
-        qkv = self._qkv[index](self.glue.norm(x, *self._norms[2 * index])).unflatten(-1, (-1, self.head_dim))
+        qkv = self._qkv[index](self.glue.norm(x, *self._norms[2 * index])).view(len(x), -1, self.head_dim)
         if norms:
             q, k, v = qkv.split((queries, self.kv_heads, self.kv_heads), dim=1)
             qkv = torch.cat((self.glue.norm(q, *norms[0]), self.glue.norm(k, *norms[1]), v), dim=1)
-        qk = self.glue.rotate(qkv[:, : -self.kv_heads], *rope)
-        q, k, v = qk[:, :queries], qk[:, queries:], qkv[:, -self.kv_heads :]
+        v = qkv.narrow(1, queries + self.kv_heads, self.kv_heads)
+        qk = self.glue.rotate(qkv.narrow(1, 0, queries + self.kv_heads), *rope)
+        q, k = qk.narrow(1, 0, queries), qk.narrow(1, queries, self.kv_heads)
         return self._out[index](step.attend(index, q, k, v, self._scaling[index], self.windows[index]))
 
 
