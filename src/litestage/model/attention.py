@@ -150,7 +150,7 @@ class _Trunk:
         shared = self._unstack(_plus(shared_mask, self._stack(q), kv[0].mT), queries)
         own = _plus(own_mask, q, keys.mT)
         weights = torch.cat((shared, own), dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)
-        out = self._unstack(self._stack(weights[..., : self.used]) @ kv[1], queries)
+        out = self._unstack(_plus(None, self._stack(weights[..., : self.used]), kv[1]), queries)
         return _plus(out, weights[..., self.used :], values)
 
     def mask(self, positions: Tensor, groups: int, window: int | None) -> Tensor | None:
@@ -181,10 +181,12 @@ class _Trunk:
 
 def _plus(added: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
     """`added + a @ b` in one product; all `[X, H, ., .]`, `added` broadcast."""
+    first, second = a.flatten(0, 1), b.flatten(0, 1)
     if added is None:
-        return a @ b
-    added = added.expand(*a.shape[:2], *added.shape[2:])
-    return torch.baddbmm(added.flatten(0, 1), a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])
+        out = torch.bmm(first, second)
+    else:
+        out = torch.baddbmm(added.expand(*a.shape[:2], *added.shape[2:]).flatten(0, 1), first, second)
+    return out.view(*a.shape[:-1], b.shape[-1])
 
 
 def _hidden(columns: Tensor, last: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:

@@ -32,7 +32,7 @@ def norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return rms_norm(x, x.shape[-1:], weight, epsilon)
     # torch's own takes a dozen steps on a CPU; these are half as many, in place.
-    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
     return (x * scale).mul_(weight)
 
 
