@@ -37,7 +37,7 @@ bench: $(STAMP) ## Time the engine against generate on SmolLM2; the last line is
 
 bench-search: $(STAMP) ## Count the tokens of three searches on the demo's model; the last line is the JSON summary
 	@test -f checkpoints/miniworld/importance.json || $(BIN)/python train.py
-	@$(BIN)/python scripts/bench_search.py
+	@$(BIN)/python scripts/bench_search.py --search.max_budget 16
 
 clean: ## Remove the environment and the caches; checkpoints stay
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
