@@ -165,7 +165,8 @@ def wrong_on(ids: Collection[str], seconds: Callable[[str], float] = lambda _: 1
 
 def table(count: int, base_wrong: int, **settings: Any) -> Table:
     """Questions q0, q1, ...; the base of the race answers the first `base_wrong` wrong."""
-    engine: Any = SimpleNamespace(questions_at_once=lambda _: 16, stage_names=[])
+    reasoning = SimpleNamespace(memory=0.0)
+    engine: Any = SimpleNamespace(questions_at_once=lambda _: 16, stage_names=[], reasoning=reasoning)
     questions = [Question(f"q{i}", "", {"A": "a"}, "A") for i in range(count)]
     made = Table(engine, questions, CostModel(6, [1], [(1.0, 0.0, 0.0)], (0.0, 0.0, 0.0, 0.0), {}), **settings)
     made.rank_questions(made.trial(wrong_on([q.id for q in questions[:base_wrong]])))
