@@ -39,7 +39,7 @@ def house(tmp_path: Path) -> Path:
 def run(tmp_path: Path) -> Path:
     """The folder of a finished run, with weights, answers and logs."""
     folder = tmp_path / "mine"
-    kept = shutil.ignore_patterns("figures")
+    kept = shutil.ignore_patterns("figures", "experiments")
     shutil.copytree(ROOT / "docs" / "results" / "miniworld", folder, ignore=kept)
     (folder / "README.md").unlink()
     settings = {"run": "mine", "data": {"source": "/home/me/obqa", "rationales": ["~/a.jsonl", "docs/b.jsonl"]}}
