@@ -31,7 +31,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from litestage.config import DataSettings, ReasoningSettings, three_stages
 from litestage.engine import Engine, encode
-from litestage.memory import question_tokens
+from litestage.memory import question_tokens, spare_tokens
+from litestage.model.head import can_shorten
 from litestage.model.load import load_base
 from litestage.model.products import can_pack
 from litestage.model.sublayers import Decoder
@@ -224,9 +225,10 @@ def memory(engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
     first = [render(question, stages, 0, {})[""] for question in questions]
     prompt = max(map(len, encode(engine.tokenizer, first)))
     tokens = question_tokens(stages, prompt, max(len(q.options) for q in questions))
-    kept = max(BATCHES) * tokens * decoder.layout.token_bytes
+    kept = (max(BATCHES) * tokens + spare_tokens(decoder.layout)) * decoder.layout.token_bytes
     weights = Work.weights(decoder)
     packed = weights if can_pack(decoder.head.weight) else 0
+    packed += decoder.head.weight.nbytes // 2 if can_shorten(decoder.head) else 0
     return {
         "peak_rss_mib": round(peak / MIB),
         "weights_mib": round(weights / MIB),

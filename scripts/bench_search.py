@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from litestage.engine import Engine
+from litestage.model.decode import Trace
 from litestage.pipeline import run
-from litestage.plan import Plan
+from litestage.plan import Plan, StagePlan
 from litestage.records import Question
 from litestage.runs import trained_engine, trained_importance
 from litestage.search.cost import CostModel, calibrate
@@ -52,11 +53,13 @@ class Naive:
         self.spent.generated += sum(u.tokens for u in usage.values())
         right = {q.id: a.answer == q.answer for q, a in zip(self.questions, result.attempts, strict=True)}
         latency = {
-            name: (self.cost.prefill_seconds(u.trace) + self.cost.decode_seconds(u.trace.steps, plan.stages[name].skip))
-            / n
+            name: (self.cost.prefill_seconds(u.trace) + self._decode_seconds(u.trace, plan.stages[name])) / n
             for name, u in usage.items()
         }
         return Trial(plan, n, right, latency, tokens={name: u.tokens / n for name, u in usage.items()})
+
+    def _decode_seconds(self, trace: Trace, stage: StagePlan) -> float:
+        return self.cost.decode_seconds(trace.steps, stage.skip, confident=stage.exit is not None)
 
     def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:
         """No race."""

@@ -35,6 +35,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 from litestage import cli
 from litestage.config import ReasoningSettings, TinySettings, three_stages
 from litestage.engine import Engine
+from litestage.model import cache
 from litestage.model.sublayers import Decoder
 from litestage.model.tiny import tiny_tokenizer
 from litestage.plan import ExitRule
@@ -75,6 +76,12 @@ def make_model(architecture: str, seed: int = 0, **changes: object) -> torch.nn.
             # A window shorter than the test prompts, so that it matters.
             return MistralForCausalLM(MistralConfig(sliding_window=6, **shape)).eval()
     raise ValueError(architecture)
+
+
+@pytest.fixture(autouse=True)
+def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beginnings are shared however short: those of tiny models are so cheap to hold twice that none would be."""
+    monkeypatch.setattr(cache, "SPARE", 0)
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestage.config import ReasoningSettings
-from litestage.memory import question_tokens, questions_that_fit
+from litestage.memory import question_tokens, questions_that_fit, spare_tokens
 from litestage.model.sublayers import Decoder
 from litestage.plan import Plan
 from litestage.records import Question
@@ -50,7 +50,9 @@ class Engine:
         prompt = max(map(len, encode(self.tokenizer, first)), default=1)
         options = max((len(q.options) for q in questions), default=1)
         tokens = question_tokens(settings.stages, prompt, options, attempts or 1)
-        return questions_that_fit(settings.memory, tokens * self.decoder.layout.token_bytes)
+        layout = self.decoder.layout
+        spare = spare_tokens(layout) * layout.token_bytes
+        return questions_that_fit(settings.memory, tokens * layout.token_bytes, spare)
 
     def rows_at_once(self, questions: Sequence[Question]) -> int:
         """Rows of the largest decode step that greedy passes over the questions can lead to."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from litestage.model.decode import CHUNK, Generated, Rules, Trace, _likeliest, decode, prefill
+from litestage.model import cache
+from litestage.model.decode import Generated, Rules, Trace, decode, prefill
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
 from litestage.seeding import uniforms
@@ -220,18 +221,6 @@ def test_the_trace_counts_rows_and_steps(model: torch.nn.Module) -> None:
     assert sum(trace.steps.values()) == 4  # the prefill gives the first of five tokens
 
 
-@pytest.mark.parametrize("size", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 300, 5 * CHUNK, 10 * CHUNK + 32])
-def test_the_likeliest_token_is_the_first_of_the_largest(size: int) -> None:
-    generator = torch.Generator().manual_seed(size)
-    spread = torch.randn(50, size, generator=generator)
-    ties = torch.randint(-1, 2, (200, size), generator=generator).float()
-    sparse = torch.full((100, size), -torch.inf)
-    sparse.scatter_(1, torch.randint(0, size, (100, 3), generator=generator), 1.0)
-    for logits in (spread, ties, sparse, torch.zeros(2, size), torch.full((2, size), -torch.inf)):
-        assert torch.equal(_likeliest(logits), logits.argmax(-1))
-        assert _likeliest(logits).tolist() == [row.index(max(row)) for row in logits.tolist()]
-
-
 @pytest.mark.parametrize("skip", [set(), {0, 3}])
 def test_confidences_are_those_of_the_steps_that_gave_the_tokens(model: torch.nn.Module, skip: set[int]) -> None:
     decoder, prompts = Decoder(model), make_prompts()
@@ -257,3 +246,29 @@ def test_confidences_are_recorded_only_when_asked_for_and_change_nothing(
     assert [(o.tokens, o.stop) for o in plain] == [(o.tokens, o.stop) for o in asked]
     assert {len(o.confidences) for o in plain} == {0}
     assert [len(o.confidences) for o in asked] == [len(o.tokens) for o in asked]
+
+
+@pytest.mark.parametrize("spare", [20, 45, 10_000])
+@pytest.mark.parametrize("settings", [{}, {"skip": frozenset({2, 5}), "exit": ExitRule(4, 0.1)}, {"width": 3}])
+def test_beginnings_held_twice_change_nothing(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch, spare: int, settings: dict[str, object]
+) -> None:
+    decoder, layout = Decoder(model), Decoder(model).layout
+    one, two = make_prompts((20, 24), seed=3)
+    prompts = [*(one + end for end in make_prompts((3, 1, 6))), *(two + end for end in make_prompts((2, 9))), two]
+
+    def answer() -> tuple[list[Generated], int, Trace]:
+        trace = Trace()
+        first = prefill(decoder, [one, two], trace)
+        filled = prefill(decoder, prompts, trace, [first.longest_prefix(prompt) for prompt in prompts])
+        rules = Rules(12, EOS, **settings)  # type: ignore[arg-type]
+        made = decode(decoder, filled, [0, 1, 1, 2, 3, 4, 4, 4, 5], rules, trace)
+        return made, len(filled.cache.family), trace
+
+    want, shared, work = answer()
+    monkeypatch.setattr(cache, "SPARE", spare * layout.token_bytes // len(layout.layers))
+    got, sharing, same = answer()
+    assert got == want
+    assert shared == len(prompts)
+    assert (sharing == 0) is (spare == 10_000)
+    assert same == work

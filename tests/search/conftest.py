@@ -35,7 +35,7 @@ def model(make: Callable[..., torch.nn.Module]) -> torch.nn.Module:
 @pytest.fixture
 def cost() -> CostModel:
     """A step takes as many seconds as it has rows: what a plan takes at least is nearly what it takes."""
-    return CostModel(6, [1, 40], [(1.0, 0.5, 0.25), (40.0, 20.0, 10.0)], (0.1, 4e-4, 1e-4, 1e-4), {})
+    return CostModel(6, [1, 40], [(1.0, 0.5, 0.25), (40.0, 20.0, 10.0)], (0.1, 4e-4, 1e-4, 1e-4), {}, [0.25, 10.0])
 
 
 @cache

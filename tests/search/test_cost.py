@@ -16,13 +16,14 @@ from litestage.model.sublayers import Decoder
 from litestage.search import cost
 from litestage.search.cost import CostModel, calibrate, row_grid
 
-HEAD, ATTENTION, FFN = 8.0, 2.0, 3.0
+HEAD, ATTENTION, FFN, CONFIDENCE = 8.0, 2.0, 3.0, 4.0
 MODEL = CostModel(
     num_sublayers=6,
     rows=[1, 4],
     steps=[(1.0, 0.5, 0.25), (4.0, 2.0, 1.0)],
     prefill=(10.0, 0.5, 0.2, 0.1),
     fit={"points": 3},
+    confidence=[0.5, 3.5],
 )
 
 
@@ -42,6 +43,19 @@ def test_step_seconds(rows: int, skip: set[int], seconds: float) -> None:
     assert MODEL.step_seconds(rows, skip) == pytest.approx(seconds, rel=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "more"), [(1, 0.5), (2, 1.5), (4, 3.5), (9, 3.5)])
+def test_confidences_cost_more(rows: int, more: float) -> None:
+    plain, confident = (MODEL.step_seconds(rows, {1}, confident) for confident in (False, True))
+    assert confident == pytest.approx(plain + more)
+    assert MODEL.decode_seconds({rows: 3}, {1}, confident=True) == pytest.approx(3 * confident)
+
+
+def test_costs_written_before_confidences_were_calibrated() -> None:
+    document = MODEL.to_json()
+    del document["step_seconds"]["confidence"]
+    assert CostModel.from_json(document).step_seconds(4, (), confident=True) == MODEL.step_seconds(4)
+
+
 def test_decode_and_prefill_add_up() -> None:
     assert MODEL.decode_seconds(Counter({1: 3, 4: 2}), {0}) == pytest.approx(3 * 2.75 + 2 * 11.0)
     assert MODEL.decode_seconds({}) == 0
@@ -54,7 +68,8 @@ def test_decode_and_prefill_add_up() -> None:
 def test_to_json_keeps_everything() -> None:
     document = MODEL.to_json()
     assert document["rows"] == [1, 4]
-    assert document["step_seconds"] == {"head": [1.0, 4.0], "attention": [0.5, 2.0], "ffn": [0.25, 1.0]}
+    parts = {"head": [1.0, 4.0], "attention": [0.5, 2.0], "ffn": [0.25, 1.0], "confidence": [0.5, 3.5]}
+    assert document["step_seconds"] == parts
     assert document["prefill_seconds"] == {"call": 10.0, "token": 0.5, "attention": 0.2, "ffn": 0.1}
 
 
@@ -95,7 +110,7 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
     def decode_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
         attention = decoder.num_sublayers // 2 - sum(j % 2 == 0 for j in rules.skip)
         ffn = decoder.num_sublayers // 2 - sum(j % 2 == 1 for j in rules.skip)
-        return len(prompts) * (HEAD + ATTENTION * attention + FFN * ffn)
+        return len(prompts) * (HEAD + ATTENTION * attention + FFN * ffn + CONFIDENCE * rules.confident)
 
     def prefill_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], skip: Sequence[int]) -> float:
         attention, ffn = (decoder.num_sublayers // 2 - sum(j % 2 == part for j in skip) for part in (0, 1))
@@ -109,6 +124,7 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
     assert len(told) == 3
     for rows, step in zip(made.rows, made.steps, strict=True):
         assert step == pytest.approx((rows * HEAD, rows * ATTENTION, rows * FFN))
+    assert made.confidence == pytest.approx([rows * CONFIDENCE for rows in made.rows])
     assert made.prefill == pytest.approx((7.0, 0.25, 0.03, 0.02))
     errors = [value for name, value in made.fit.items() if name.endswith("error")]
     assert max(errors) < 1e-9
@@ -133,6 +149,8 @@ def test_calibration_on_a_real_engine_is_positive_and_monotone(engine: Engine) -
         assert costs == sorted(costs, reverse=True)
         assert costs[0] > 0
     assert min(min(step) for step in made.steps) >= 0
+    assert len(made.confidence) == 2
+    assert min(made.confidence) >= 0
     assert made.prefill_seconds(Trace(1, 12)) > 0
     assert made.prefill_seconds(Trace(1, 12)) >= made.prefill_seconds(Trace(1, 12), everything) >= 0
     names = {"decode_median_relative_error", "decode_max_relative_error", "prefill_median_relative_error"}

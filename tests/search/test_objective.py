@@ -42,8 +42,9 @@ def seconds_of(engine: Engine, questions: Sequence[Question], wanted: Plan, cost
     """Stage -> seconds of the work that the pipeline itself counts."""
     usage = run(engine, questions, wanted).usage
     return {
-        name: cost.prefill_seconds(used.trace) + cost.decode_seconds(used.trace.steps, wanted.stages[name].skip)
-        for name, used in usage.items()
+        name: cost.prefill_seconds(used.trace)
+        + cost.decode_seconds(used.trace.steps, stage.skip, confident=stage.exit is not None)
+        for (name, used), stage in zip(usage.items(), wanted.stages.values(), strict=True)
     }
 
 

@@ -44,7 +44,7 @@ class Naive:
         for name, used in usage.items():
             part = plan.stages[name]
             seconds[name] = self.cost.prefill_seconds(used.trace, part.skip if part.prefill else ())
-            seconds[name] += self.cost.decode_seconds(used.trace.steps, part.skip)
+            seconds[name] += self.cost.decode_seconds(used.trace.steps, part.skip, part.exit is not None)
         return Trial(plan, n, right, {name: s / n for name, s in seconds.items()})
 
     def race(self, plans: Sequence[Plan], needed: int, limit: float, best: Trial | None = None) -> list[Trial]:

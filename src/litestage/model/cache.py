@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SPARE = 2**20
+"""Bytes a layer that rows rather hold twice than share: reading so many costs less than the operations of sharing."""
 GROWTH = 64
 """Columns added at least when the room runs out."""
 
@@ -35,6 +37,15 @@ class Layout:
     def token_bytes(self) -> int:
         """Bytes of one token's keys and values."""
         return 2 * len(self.layers) * self.heads * self.size * self.dtype.itemsize
+
+    @property
+    def spare(self) -> int:
+        """Tokens that take `SPARE` bytes a layer."""
+        return SPARE * len(self.layers) // max(1, self.token_bytes)
+
+    def affords(self, lengths: Sequence[int], distinct: Sequence[int]) -> bool:
+        """Whether rows of so many tokens may each hold their own, where they could share the distinct ones."""
+        return sum(lengths) - sum(distinct) <= self.spare
 
     def without(self, layers: Sequence[int]) -> Layout:
         """The same, with nothing kept for some layers."""

@@ -20,15 +20,13 @@ import torch
 from torch import Tensor
 
 from litestage.model.cache import KVCache, Prefix, flatten
-from litestage.model.exit import ExitWatch, confidence_of
+from litestage.model.choice import Choice
+from litestage.model.exit import ExitWatch
 from litestage.model.prefix import Beginnings, Stretch, divide
 from litestage.model.slots import Slots
 from litestage.model.sublayers import Decoder
 from litestage.plan import ExitRule
 from litestage.records import StopReason
-
-CHUNK = 64
-"""Logits that are compared together."""
 
 
 @dataclass
@@ -173,9 +171,9 @@ def _extend(
 
 
 def _behind(decoder: Decoder, before: Sequence[Prefix | None], room: int) -> KVCache:
-    """Rows that begin with `before`; what several begin with lies once in their trunk."""
+    """Rows that begin with `before`; what several begin with lies once in their trunk, unless it is short."""
     distinct = {(id(p.cache), p.row, p.length) if p else None: p for p in before}
-    if len(distinct) == len(before) or list(distinct) == [None]:
+    if decoder.layout.affords([p.length for p in before if p], [p.length for p in distinct.values() if p]):
         return flatten(decoder.layout, before, room)
     place = {key: row for row, key in enumerate(distinct)}
     family = [place[(id(p.cache), p.row, p.length) if p else None] for p in before]
@@ -220,28 +218,24 @@ def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rule
     origin = torch.tensor([*rows, 0], device=device)
     room = [decoder.context - len(prompts.ids[row]) for row in rows]
     limits = torch.tensor([*(min(rules.max_new_tokens, r) for r in room), 0], device=device)
-    draws = None if rules.draws is None else torch.cat((rules.draws, rules.draws[:1])).to(device)
-    tokens = torch.zeros(total + 1, rules.max_new_tokens + 1, dtype=torch.long, device=device)
     eos = torch.tensor(rules.eos, device=device)
-    sure = torch.zeros(tokens.shape, device=device) if rules.exit or rules.confident else None
+    confident = rules.confident or rules.exit is not None
+    choose = Choice(decoder, (total, rules.max_new_tokens), rules.temperature, rules.draws, confident)
     watch = ExitWatch(rules.exit, width, device) if rules.exit else None
-    logits = torch.zeros(width, decoder.head.weight.shape[0], device=device)
+    x = torch.zeros(width, prompts.last.shape[1], dtype=decoder.dtype, device=device)
     ends: dict[int, tuple[int, StopReason]] = {}
     skip = rules.skip
     for step in itertools.count():
         new = slots.refill()
         if new is not None:
-            logits[new] = decoder.logits(prompts.last[origin[slots.index[new]]])
+            x[new] = prompts.last[origin[slots.index[new]]]
             if watch:
                 watch.restart(new)
-        token = _choose(logits, rules, draws[slots.index, slots.steps] if draws is not None else None)
-        tokens[slots.index, slots.steps] = token
-        if sure is not None:
-            sure[slots.index, slots.steps] = confidence = confidence_of(logits)
-        slots.steps += slots.working
-        ending = torch.where(limits[slots.index] <= slots.steps, 3, 0)
+        token = choose(x, slots.index, slots.steps)
+        ending = torch.where(limits[slots.index] <= slots.steps + slots.working, 3, 0)
         if watch:
-            ending = torch.where(watch.update(confidence), 2, ending)
+            ending = torch.where(watch.update(choose.confidences[slots.index, slots.steps]), 2, ending)
+        slots.steps += slots.working
         ending = torch.where(torch.isin(token, eos), 1, ending)
         reasons, counts, numbers = torch.stack((ending, slots.steps, slots.index)).tolist()
         ended = [slot for slot in slots.busy if reasons[slot]]
@@ -256,18 +250,18 @@ def _decode(decoder: Decoder, prompts: Prompts, rows: Sequence[int], rules: Rule
                 if watch:
                     watch.keep(kept)
         skip = rules.later.get(step, skip)
-        logits = decoder.logits(decoder.hidden(token, None, slots.cache, skip, scale=rules.scale))
+        x = decoder.hidden(token, None, slots.cache, skip, scale=rules.scale)
         trace.steps[len(slots.outputs)] += 1
-    made = tokens.tolist()
-    levels = sure.double().round(decimals=6).tolist() if sure is not None and rules.confident else [[]] * total
+    made = choose.tokens.tolist()
+    levels = choose.confidences.double().round(decimals=6).tolist() if rules.confident else [[]] * total
     return [Generated(made[i][:count], why, levels[i][:count]) for i, (count, why) in sorted(ends.items())]
 
 
 def _starts(decoder: Decoder, prompts: Prompts, rows: Sequence[int]) -> tuple[KVCache, list[int]]:
-    """A cache to start from and each output's row in it: outputs of one prompt share it as their trunk."""
-    if len(set(rows)) == len(rows):
-        return prompts.cache, list(rows)
+    """A cache to start from and each output's row in it: outputs of a long prompt share it as their trunk."""
     distinct = list(dict.fromkeys(rows))
+    if decoder.layout.affords(*([len(prompts.ids[row]) for row in some] for some in (rows, distinct))):
+        return prompts.cache, list(rows)
     trunk = flatten(decoder.layout, [Prefix(prompts.cache, row, len(prompts.ids[row])) for row in distinct])
     forks = KVCache(decoder.layout, len(distinct), 0, trunk, range(len(distinct)))
     place = {row: i for i, row in enumerate(distinct)}
@@ -275,22 +269,3 @@ def _starts(decoder: Decoder, prompts: Prompts, rows: Sequence[int]) -> tuple[KV
 
 
 _REASONS: tuple[StopReason, ...] = ("eos", "confidence", "cap")
-
-
-def _choose(logits: Tensor, rules: Rules, draw: Tensor | None) -> Tensor:
-    """The next token of each row `[B]`: the likeliest, or the one whose cumulative probability passes `draw`."""
-    if rules.temperature is None or draw is None:
-        return _likeliest(logits)
-    cumulative = (logits / rules.temperature).softmax(-1).cumsum(-1)
-    passed = torch.searchsorted(cumulative, draw[:, None] * cumulative[:, -1:], right=True)
-    return passed.squeeze(1).clamp(max=logits.shape[1] - 1)
-
-
-def _likeliest(logits: Tensor) -> Tensor:
-    """`argmax` over the last dimension, in two rounds: torch's own takes one element at a time on a CPU."""
-    rows, size = logits.shape
-    if size % CHUNK:
-        return logits.argmax(-1)
-    chunks = logits.view(rows, -1, CHUNK)
-    best = chunks.amax(-1).argmax(-1)
-    return best * CHUNK + chunks[torch.arange(rows, device=logits.device), best].argmax(-1)

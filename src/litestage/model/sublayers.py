@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from litestage.model.attention import Pass
 from litestage.model.cache import KVCache, Layout
 from litestage.model.glue import EAGER, Glue
+from litestage.model.head import Head
 from litestage.model.products import product
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
@@ -69,7 +70,7 @@ class Decoder:
         self._out = [product((a.o_proj,), fuse, pack) for a in attns]
         self._gate_up = [product((m.gate_proj, m.up_proj), fuse, pack) for m in mlps]
         self._down = [product((m.down_proj,), fuse, pack) for m in mlps]
-        self._head = product((self.head,), fuse, pack)
+        self._head = Head(self.head, fuse, pack)
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +140,11 @@ class Decoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Next-token logits `[..., V]` in fp32 of residual streams `[..., C]`."""
-        return self._head(self.glue.norm(x, *self._norms[-1])).float()
+        return self._head(self.glue.norm(x, *self._norms[-1]))
+
+    def likeliest(self, x: Tensor) -> Tensor:
+        """The token of the largest logit `[B]` of residual streams `[B, C]`, without all the logits where that pays."""
+        return self._head.likeliest(self.glue.norm(x, *self._norms[-1]))
 
     def _ffn(self, index: int, x: Tensor) -> Tensor:
         both = self._gate_up[index](self.glue.norm(x, *self._norms[2 * index + 1]))

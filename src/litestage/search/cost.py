@@ -1,8 +1,9 @@
 """Seconds from counted work: wall clocks of single trials are too noisy to choose budgets by.
 
-A decode step of r rows costs head(r) + kept attention x a(r) + kept feed-forward x f(r); prefill costs a constant per
-call, and per token a constant and so much for each kept attention and feed-forward. All of it is calibrated once on the
-real engine, the fit's error is reported.
+A decode step of r rows costs head(r) + kept attention x a(r) + kept feed-forward x f(r), and c(r) more where an exit
+rule asks for confidences, which need all logits; prefill costs a constant per call, and per token a constant and so
+much for each kept attention and feed-forward. All of it is calibrated once on the real engine, the fit's error is
+reported.
 
     cost = calibrate(decoder, rows=64, prompt_tokens=100)
     cost.decode_seconds(usage.trace.steps, skip={0, 2}) + cost.prefill_seconds(usage.trace)
@@ -28,6 +29,8 @@ STEPS = 8
 """Decode steps of one timing."""
 PREFILL = ("call", "token", "attention", "ffn")
 """Parts of the cost of prefill."""
+HALF = 3
+"""Which of `_skip_sets` keeps half of each kind."""
 REPEATS = 3
 """Timings of one point; their median counts."""
 
@@ -37,8 +40,8 @@ class CostModel:
     """Calibrated seconds.
 
     `rows[i]` has the coefficients `steps[i]` = (head, attention, feed-forward) seconds; between them they are
-    interpolated. `prefill` = seconds of a call, of a token, of a token's attention, of its feed-forward. `fit` holds
-    relative errors.
+    interpolated. `confidence[i]` = seconds that confidences add to a step. `prefill` = seconds of a call, of a token,
+    of a token's attention, of its feed-forward. `fit` holds relative errors.
     """
 
     num_sublayers: int
@@ -46,16 +49,18 @@ class CostModel:
     steps: Sequence[tuple[float, float, float]]
     prefill: tuple[float, float, float, float]
     fit: Mapping[str, float]
+    confidence: Sequence[float] = ()
 
-    def step_seconds(self, rows: int, skip: Collection[int] = ()) -> float:
-        """One decode step of `rows` rows without the sub-layers in `skip`."""
+    def step_seconds(self, rows: int, skip: Collection[int] = (), confident: bool = False) -> float:
+        """One decode step of `rows` rows without the sub-layers in `skip`, with or without confidences."""
         _, attention, ffn = _kept(self.num_sublayers, skip)
         head, a, f = (float(np.interp(rows, self.rows, column)) for column in zip(*self.steps, strict=True))
-        return head + attention * a + ffn * f
+        more = float(np.interp(rows, self.rows, self.confidence)) if confident and self.confidence else 0.0
+        return head + more + attention * a + ffn * f
 
-    def decode_seconds(self, steps: Mapping[int, float], skip: Collection[int] = ()) -> float:
+    def decode_seconds(self, steps: Mapping[int, float], skip: Collection[int] = (), confident: bool = False) -> float:
         """Seconds of counted decode steps (rows -> steps)."""
-        return sum(count * self.step_seconds(rows, skip) for rows, count in steps.items())
+        return sum(count * self.step_seconds(rows, skip, confident) for rows, count in steps.items())
 
     def least_row_seconds(self, skip: Collection[int] = ()) -> float:
         """One row's part of a decode step in the batch size where that is least."""
@@ -76,6 +81,7 @@ class CostModel:
                 "head": [s[0] for s in self.steps],
                 "attention": [s[1] for s in self.steps],
                 "ffn": [s[2] for s in self.steps],
+                "confidence": list(self.confidence),
             },
             "prefill_seconds": dict(zip(PREFILL, self.prefill, strict=True)),
             "fit": dict(self.fit),
@@ -86,7 +92,8 @@ class CostModel:
         """Read what `to_json` wrote."""
         steps = list(zip(*(data["step_seconds"][part] for part in ("head", "attention", "ffn")), strict=True))
         call, token, attention, ffn = (data["prefill_seconds"][part] for part in PREFILL)
-        return cls(data["num_sublayers"], data["rows"], steps, (call, token, attention, ffn), data["fit"])
+        confidence = data["step_seconds"].get("confidence", ())  # it once cost nothing
+        return cls(data["num_sublayers"], data["rows"], steps, (call, token, attention, ffn), data["fit"], confidence)
 
 
 def calibrate(
@@ -104,6 +111,7 @@ def calibrate(
     features = np.array([_kept(decoder.num_sublayers, skip) for skip in skips], dtype=float)
     grid = row_grid(rows)
     steps: list[tuple[float, float, float]] = []
+    confidence: list[float] = []
     errors: list[float] = []
     calls: list[tuple[Sequence[int], float]] = []  # (features, seconds)
     for count in grid:
@@ -112,6 +120,8 @@ def calibrate(
         for skip in skips:
             rules = Rules(STEPS + 1, eos=(), skip=frozenset(skip))
             seconds.append(_decode_seconds(decoder, prompts, rules))
+        rules = Rules(STEPS + 1, eos=(), skip=frozenset(skips[HALF]), confident=True)
+        confidence.append(max(0.0, _decode_seconds(decoder, prompts, rules) - seconds[HALF]))
         y = np.array(seconds)
         weights = 1 / y
         fitted = np.linalg.lstsq(features * weights[:, None], y * weights, rcond=None)[0].clip(min=0)
@@ -132,7 +142,7 @@ def calibrate(
         "decode_max_relative_error": float(max(errors)),
         "prefill_median_relative_error": float(median(prefill_errors)),
     }
-    return CostModel(decoder.num_sublayers, grid, steps, (call, token, attention, ffn), fit)
+    return CostModel(decoder.num_sublayers, grid, steps, (call, token, attention, ffn), fit, confidence)
 
 
 def row_grid(rows: int) -> list[int]:

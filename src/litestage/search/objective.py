@@ -255,4 +255,4 @@ class Objective:
     def _seconds(self, trace: Trace, steps: Mapping[int, float], stage: StagePlan) -> tuple[float, float]:
         """Predicted seconds of a stage's work: prefill, decode."""
         prefill = self.cost.prefill_seconds(trace, stage.skip if stage.prefill else ())
-        return prefill, self.cost.decode_seconds(steps, stage.skip)
+        return prefill, self.cost.decode_seconds(steps, stage.skip, confident=stage.exit is not None)
