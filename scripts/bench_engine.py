@@ -241,8 +241,8 @@ def memory(engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
 
 def forecast(engine: Engine, questions: Sequence[Question], repeats: int) -> dict[str, float]:
     """Relative errors of the search's cost model on plans that it was not calibrated with, whole pipeline."""
-    engine.reasoning.batch_size = max(BATCHES)
-    cost = calibrate(engine.decoder, max(BATCHES) * max(len(q.options) for q in questions), 100)
+    engine.reasoning.batch_size = batch = min(max(BATCHES), len(questions))
+    cost = calibrate(engine.decoder, batch * max(len(q.options) for q in questions), 100)
     errors = {}
     for name, skipped in SKIPS.items():
         skip = scaled(engine, skipped)

@@ -157,6 +157,18 @@ def test_the_fixed_rule_is_dropped_when_it_breaks_the_target(table: MakeTable, a
     assert found.final.plan == found.plan
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(0.89, True), (0.9, True), (0.9 + 1e-12, True), (0.91, False)])
+def test_the_fixed_rule_is_dropped_when_it_makes_the_plan_slower(table: MakeTable, seconds: float, kept: bool) -> None:
+    def row(plan: Plan) -> Row:
+        exits = any(part.exit for part in plan.stages.values())
+        return 0.5, {**FULL_LATENCY, "analyze": seconds if exits else 0.9}
+
+    found = found_in(table(row), exit_threshold=0.4)
+    assert found.exit_kept is kept
+    assert any(part.exit for part in found.plan.stages.values()) is kept
+    assert found.final.seconds == pytest.approx((seconds if kept else 0.9) + 0.1 + FULL_LATENCY["recall"])
+
+
 @pytest.mark.parametrize(
     ("named", "exits"), [(["summarize"], {"summarize"}), (None, {"recall", "analyze"}), ([], set())]
 )

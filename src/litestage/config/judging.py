@@ -53,7 +53,8 @@ class SearchSettings:
     exit_window: int = 5
     """Tokens whose mean confidence decides on early exit."""
     exit_threshold: float | None = 0.5
-    """Mean confidence below which a row stops; null switches early exit off. Joins the plan at the end."""
+    """Mean confidence below which a row stops; null switches early exit off. Joins the plan at the end, if the target
+    stands that and the plan gets no slower."""
     exit_candidates: list[float] = field(default_factory=list)
     """Thresholds that every budget is tried with, beside none; then `exit_threshold` is not used."""
     exit_quantile: float | None = None

@@ -17,6 +17,9 @@ from litestage.search.objective import Objective
 from litestage.search.policies import staged_plan
 from litestage.search.trial import Trial
 
+ROUNDING = 1e-9
+"""Relative difference of seconds that are the same sum in another order."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -49,7 +52,7 @@ class Found:
     final: Trial
     """The plan as saved, its early exit included."""
     exit_kept: bool
-    """Whether the early exit stayed: it goes when it would break the target on the search's questions."""
+    """Whether the early exit stayed: it goes when it would break the target on the search's questions, or cost time."""
 
 
 def budgets(most: int, settings: SearchSettings) -> range:
@@ -71,7 +74,7 @@ def search(
     Of the budgets that reach the target the one of least end-to-end latency is taken, the smaller one on a tie.
 
     With `settings.exit_candidates` or `exit_quantile` every budget is tried with these exit rules too. Otherwise the
-    fixed rule joins at the end, if the plan stays at the target with it.
+    fixed rule joins at the end, if the plan stays at the target with it and gets no slower: confidences cost time.
 
     Args:
         objective: tries plans.
@@ -108,7 +111,7 @@ def search(
     if exits and not settings.searches_exit:
         with_exit = {name: replace(choice, exit=exits.get(name)) for name, choice in chosen.items()}
         final = objective.trial(_plan(objective, orders, with_exit))
-        kept = final.reaches(needed)
+        kept = final.reaches(needed) and final.seconds <= best.seconds * (1 + ROUNDING)
         best = final if kept else best
     return Found(best.plan, full, target, tried, best, kept)
 
