@@ -76,10 +76,10 @@ class Shortlist:
         slack = lengths @ self._slack
         floor = (best - slack - best.abs() * 2**-8).amax(1, keepdim=True)
         chunks = (best + slack + best.abs() * 2**-8 >= floor).any(0).nonzero().squeeze(1)
-        if not 0 < len(chunks) <= MANY * best.shape[1]:  # none: there are NaNs
-            return None
         few = logits[:, chunks].float()
         possible = (few + few.abs() * 2**-8 + slack[:, chunks, None] >= floor[..., None]).any(0).nonzero()
+        if not 0 < len(possible) <= MANY * len(self.weight):  # none: there are NaNs
+            return None
         tokens = chunks[possible[:, 0]] * CHUNK + possible[:, 1]
         return tokens[linear(x, self.weight[tokens]).argmax(1)]
 
