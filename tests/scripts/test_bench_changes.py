@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -16,17 +13,6 @@ from litestage.engine import Engine
 from litestage.model import cache, head
 from litestage.model.decode import Prompts
 from litestage.records import Question
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def bench() -> Any:
-    sys.path.insert(0, str(SCRIPTS))
-    import bench_changes
-
-    yield bench_changes
-    sys.path.remove(str(SCRIPTS))
 
 
 def test_each_variant_lacks_one_part_more_and_says_the_same(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -13,17 +10,6 @@ import torch
 from litestage.engine import Engine
 from litestage.pipeline import run
 from litestage.records import Question
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def bench() -> Any:
-    sys.path.insert(0, str(SCRIPTS))
-    import bench_engine
-
-    yield bench_engine
-    sys.path.remove(str(SCRIPTS))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
