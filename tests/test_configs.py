@@ -20,7 +20,7 @@ MODELS = {"tinyllama": "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "qwen2.5-0.5b": "Qw
 BATCHES = {"obqa": 16, "csqa": 16, "strategyqa": 24}
 PAPER = [(benchmark, model) for benchmark in BATCHES for model in MODELS]
 SMALL = ["csqa_smollm2", "strategyqa_smollm2"]
-SMOLLM2 = ["smollm2_miniworld", "smollm2_obqa", "own_smollm2", *SMALL]
+SMOLLM2 = ["smollm2_miniworld", "smollm2_miniworld_hard", "smollm2_obqa", "own_smollm2", *SMALL]
 
 
 def given(name: str) -> Given:

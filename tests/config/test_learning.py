@@ -30,6 +30,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: DataSettings(validation_size=0), "data.validation_size is 0; at least 1"),
     (lambda: DataSettings(benchmark="obqa", curriculum_steps=10), "data.curriculum_steps: obqa has no warm-up"),
     (
+        lambda: DataSettings(benchmark="obqa", held_out="attributes"),
+        "data.held_out is .attributes.; only mini",
+    ),
+    (
         lambda: DataSettings(benchmark="arc"),
         r"data.benchmark is 'arc'; one of \['miniworld', 'obqa', 'csqa', 'strategyqa'\], or a .jsonl file",
     ),

@@ -130,6 +130,9 @@ class DataSettings:
     """Batches of a single-sequence stage in one interleaved cycle (times the options for a stage that fans out)."""
     batch_size: int = 16
     """Questions a step (`packed`) or stage examples a step (otherwise)."""
+    held_out: Literal["pairs", "attributes"] = "pairs"
+    """What training never shows of tested questions (miniworld only): `pairs` of a fact and an entity; or `attributes`
+    of entities, which is harder: what things are like, a model must know from before."""
     curriculum_steps: int = 0
     """At most so many steps of warm-up exercises come first (miniworld only); they end when they are learned."""
 
@@ -145,6 +148,10 @@ class DataSettings:
         require(
             self.benchmark != "miniworld" or self.rationales is None,
             f"data.rationales is {self.rationales!r}; miniworld writes its own, set it to null",
+        )
+        require(
+            self.benchmark == "miniworld" or self.held_out == "pairs",
+            f"data.held_out is {self.held_out!r}; only miniworld can hold attributes out, set it to 'pairs'",
         )
         if self.curriculum_steps and self.benchmark != "miniworld":
             raise ValueError(f"data.curriculum_steps: {self.benchmark} has no warm-up exercises; set it to 0")

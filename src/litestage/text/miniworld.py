@@ -3,6 +3,7 @@
 `data/miniworld.json` lists what things are made of, what animals eat and so on, and facts such as "a magnet pulls
 many things that are made of metal". A question asks one fact of four entities; exactly one has the attribute value the
 fact is about. Every (fact, entity) pair, right or wrong, belongs to one split, so no tested pair was ever trained on.
+Harder: every (attribute, entity) pair does, so what a tested entity is like must be known from before fine-tuning.
 
     splits = build(seed=0)
     question, rationale = splits["train"][0]
@@ -10,85 +11,28 @@ fact is about. Every (fact, entity) pair, right or wrong, belongs to one split, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from math import comb
 from random import Random
+from typing import Literal
 
 from litestage.config import StageSettings
 from litestage.records import Question, Rationale
 from litestage.text.stages import Example, render, targets
+from litestage.text.world import Fact, world
 
+HeldOut = Literal["pairs", "attributes"]
+"""What lies in one split alone: a fact with an entity, or an attribute with an entity."""
 LABELS = "ABCD"
 SHARES = {"test": 0.2, "validation": 0.15}
 """Share of a fact's pairs held out for a split; training keeps the rest."""
+ATTRIBUTE_SHARES = {"test": 0.3, "validation": 0.2}
+"""The same of a value's entities, where attributes are held out; the more there are, the less questions are alike."""
 MIN_WRONG = 5
 """Held-out wrong pairs of a fact and split are at least this many, so that questions differ enough."""
 MAX_TRIES = 30
 """Draws before a question may have two wrong options of the same value."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A piece of knowledge about one value of one attribute, and how it is asked."""
-
-    attribute: str
-    value: str
-    recall: str
-    """The general knowledge in one sentence; it is unique, so it names the fact."""
-    cores: tuple[str, ...]
-    """Ways to ask, each of which completes "Which of these ...?"."""
-    yes: str
-    """What holds of an entity that has the value."""
-    no: str
-    """What holds of an entity that has another value."""
-    unclear: frozenset[str]
-    """Entities and values never used with this fact, because people could argue about them."""
-
-
-@dataclass(frozen=True)
-class World:
-    """The written world."""
-
-    nouns: Mapping[str, str]
-    """Attribute -> what its entities are called together."""
-    says: Mapping[str, str]
-    """Attribute -> template that states a value."""
-    entities: Mapping[str, Mapping[str, str]]
-    """Entity -> attribute -> value."""
-    facts: tuple[Fact, ...]
-    wrappings: tuple[str, ...]
-    """Templates of a question around a core."""
-    mass_nouns: frozenset[str]
-
-    def phrase(self, entity: str) -> str:
-        """The entity with its article, as in "an anchor"; none before a mass noun."""
-        if entity in self.mass_nouns:
-            return entity
-        return f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}"
-
-    def state(self, entity: str, attribute: str) -> str:
-        """What the entity is like, as in "is made of metal"."""
-        return self.says[attribute].format(value=self.entities[entity][attribute])
-
-    def right(self, fact: Fact) -> list[str]:
-        """Entities that answer the fact's question, sorted."""
-        return self._asked(fact, is_right=True)
-
-    def wrong(self, fact: Fact) -> list[str]:
-        """Entities whose attribute has another value, sorted."""
-        return self._asked(fact, is_right=False)
-
-    def _asked(self, fact: Fact, is_right: bool) -> list[str]:
-        names = []
-        for name, has in self.entities.items():
-            value = has.get(fact.attribute)
-            if value is not None and (value == fact.value) == is_right and not {name, value} & fact.unclear:
-                names.append(name)
-        return sorted(names)
 
 
 @dataclass(frozen=True)
@@ -98,6 +42,8 @@ class Pool:
     fact: Fact
     right: tuple[str, ...]
     wrong: tuple[str, ...]
+    told: Mapping[str, Set[str]]
+    """Entity -> attributes that the split's texts may tell of."""
 
     @property
     def questions(self) -> int:
@@ -105,41 +51,57 @@ class Pool:
         return len(self.right) * comb(len(self.wrong), len(LABELS) - 1)
 
 
-@cache
-def world() -> World:
-    """The packaged world."""
-    data = json.loads(files("litestage.text.data").joinpath("miniworld.json").read_text(encoding="utf-8"))
-    entities: dict[str, dict[str, str]] = {}
-    for attribute, spec in data["attributes"].items():
-        for value, names in spec["values"].items():
-            for name in names:
-                entities.setdefault(name, {})[attribute] = value
-    facts = [
-        Fact(**{**fact, "cores": tuple(fact["cores"]), "unclear": frozenset(fact["unclear"])}) for fact in data["facts"]
-    ]
-    return World(
-        nouns={name: spec["noun"] for name, spec in data["attributes"].items()},
-        says={name: spec["says"] for name, spec in data["attributes"].items()},
-        entities=entities,
-        facts=tuple(facts),
-        wrappings=tuple(data["wrappings"]),
-        mass_nouns=frozenset(data["mass_nouns"]),
-    )
+def pools(seed: int, held_out: HeldOut = "pairs") -> dict[str, list[Pool]]:
+    """Split -> one pool a fact.
+
+    Of `pairs`, every (fact, entity) pair lies in exactly one split. Of `attributes`, every (attribute, entity) pair
+    does, in all facts and texts; a fact without a right entity in a split is not asked there.
+    """
+    return _by_pairs(seed) if held_out == "pairs" else _by_attributes(seed)
 
 
-def pools(seed: int) -> dict[str, list[Pool]]:
-    """Split -> one pool a fact. Every (fact, entity) pair lies in exactly one split."""
+def _by_pairs(seed: int) -> dict[str, list[Pool]]:
     found: dict[str, list[Pool]] = {"train": [], "validation": [], "test": []}
+    told = {name: has.keys() for name, has in world().entities.items()}
     for fact in world().facts:
-        right = _cut(world().right(fact), 1, Random(f"{seed}-right-{fact.recall}"))
-        wrong = _cut(world().wrong(fact), MIN_WRONG, Random(f"{seed}-wrong-{fact.recall}"))
+        right = _cut(world().right(fact), SHARES, 1, Random(f"{seed}-right-{fact.recall}"))
+        wrong = _cut(world().wrong(fact), SHARES, MIN_WRONG, Random(f"{seed}-wrong-{fact.recall}"))
         for split, made in found.items():
-            made.append(Pool(fact, right[split], wrong[split]))
+            made.append(Pool(fact, right[split], wrong[split], told))
     return found
 
 
+def _by_attributes(seed: int) -> dict[str, list[Pool]]:
+    found: dict[str, list[Pool]] = {"train": [], "validation": [], "test": []}
+    dealt = _dealt_attributes(seed)
+    for split, made in found.items():
+        told = dealt[split]
+        for fact in world().facts:
+            right, wrong = (
+                tuple(name for name in names if fact.attribute in told.get(name, ()))
+                for names in (world().right(fact), world().wrong(fact))
+            )
+            made.append(Pool(fact, right, wrong, told))
+    return found
+
+
+def _dealt_attributes(seed: int) -> dict[str, dict[str, set[str]]]:
+    """Split -> entity -> its attributes there; the entities of every value are dealt out."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, has in world().entities.items():
+        for attribute, value in has.items():
+            alike.setdefault((attribute, value), []).append(name)
+    told: dict[str, dict[str, set[str]]] = {"train": {}, "validation": {}, "test": {}}
+    for (attribute, value), names in alike.items():
+        cut = _cut(sorted(names), ATTRIBUTE_SHARES, 1, Random(f"{seed}-{attribute}-{value}"))
+        for split, mine in cut.items():
+            for name in mine:
+                told[split].setdefault(name, set()).add(attribute)
+    return told
+
+
 def build(
-    seed: int, train: int = 8000, validation: int = 400, test: int = 800
+    seed: int, train: int = 8000, validation: int = 400, test: int = 800, held_out: HeldOut = "pairs"
 ) -> dict[str, list[tuple[Question, Rationale]]]:
     """Generate the benchmark; the same seed gives the same questions.
 
@@ -148,6 +110,8 @@ def build(
         train: number of training questions.
         validation: number of validation questions.
         test: number of test questions.
+        held_out: what of the validation and test questions is in no training question: (fact, entity) `pairs`, which
+            a small model from scratch can work out; or `attributes` of entities, which a model must know from before.
 
     Returns:
         Split name -> questions with their written reasoning. No two have the same fact and the same options; the
@@ -157,7 +121,8 @@ def build(
         ValueError: a split is asked for more questions than the world has.
     """
     sizes = {"train": train, "validation": validation, "test": test}
-    return {split: _split(split, made, sizes[split], seed) for split, made in pools(seed).items()}
+    name = "miniworld" if held_out == "pairs" else f"miniworld-{held_out}"
+    return {split: _split(name, split, made, sizes[split], seed) for split, made in pools(seed, held_out).items()}
 
 
 def exercises(
@@ -205,22 +170,22 @@ def exercises(
         yield row
 
 
-def _cut(names: Sequence[str], least: int, draw: Random) -> dict[str, tuple[str, ...]]:
+def _cut(names: Sequence[str], shares: Mapping[str, float], least: int, draw: Random) -> dict[str, tuple[str, ...]]:
     """Deal names out to the splits: each held-out split gets its share, but at least `least`."""
     rest = draw.sample(names, len(names))
     dealt = {}
-    for split, share in SHARES.items():
+    for split, share in shares.items():
         count = max(least, round(share * len(names)))
         dealt[split], rest = tuple(rest[:count]), rest[count:]
     dealt["train"] = tuple(rest)
     return dealt
 
 
-def _split(split: str, made: list[Pool], size: int, seed: int) -> list[tuple[Question, Rationale]]:
+def _split(name: str, split: str, made: list[Pool], size: int, seed: int) -> list[tuple[Question, Rationale]]:
     """Draw the questions of one split, turning to its facts in rounds."""
     available = sum(pool.questions for pool in made)
     if size > available:
-        raise ValueError(f"miniworld {split}: {size} questions asked for; the world has {available} different ones")
+        raise ValueError(f"{name} {split}: {size} questions asked for; the world has {available} different ones")
     draw = Random(f"{seed}-{split}")
     letters = draw.sample([LABELS[i % len(LABELS)] for i in range(size)], size)
     used: dict[str, set[frozenset[str]]] = {pool.fact.recall: set() for pool in made}
@@ -232,7 +197,7 @@ def _split(split: str, made: list[Pool], size: int, seed: int) -> list[tuple[Que
             number = len(questions)
             at = LABELS.index(letters[number])
             options = [*wrong[:at], right, *wrong[at:]]
-            questions.append(_question(f"miniworld-{split}-{number:05d}", pool.fact, right, options, draw))
+            questions.append(_question(f"{name}-{split}-{number:05d}", pool, right, options, draw))
     return questions
 
 
@@ -253,21 +218,23 @@ def _draw_options(pool: Pool, used: set[frozenset[str]], draw: Random) -> tuple[
             return right, wrong
 
 
-def _question(id_: str, fact: Fact, right: str, options: list[str], draw: Random) -> tuple[Question, Rationale]:
+def _question(id_: str, pool: Pool, right: str, options: list[str], draw: Random) -> tuple[Question, Rationale]:
+    fact = pool.fact
     noun = world().nouns[fact.attribute]
     text = draw.choice(world().wrappings).format(core=draw.choice(fact.cores), noun=noun)
     shown = {label: world().phrase(name) for label, name in zip(LABELS, options, strict=True)}
-    analyze = {label: _analyze(fact, name, draw) for label, name in zip(LABELS, options, strict=True)}
+    analyze = {label: _analyze(pool, name, draw) for label, name in zip(LABELS, options, strict=True)}
     question = Question(id_, text, shown, LABELS[options.index(right)])
     return question, Rationale(id_, {"recall": {"": fact.recall}, "analyze": analyze})
 
 
-def _analyze(fact: Fact, name: str, draw: Random) -> str:
+def _analyze(pool: Pool, name: str, draw: Random) -> str:
     """One sentence: what the entity is like and what follows; sometimes another attribute comes first."""
+    fact = pool.fact
     has = world().entities[name]
     stated = f"{world().phrase(name)} {world().state(name, fact.attribute)}"
     ending = f"{fact.yes} and fits" if has[fact.attribute] == fact.value else fact.no
-    others = [attribute for attribute in has if attribute != fact.attribute]
+    others = [attribute for attribute in has if attribute in pool.told[name] and attribute != fact.attribute]
     form = draw.random()
     if form < 0.6:
         return f"{stated}, so it {ending}."

@@ -65,7 +65,8 @@ def load(settings: DataSettings, seed: int) -> Splits:
     """
     sizes = {"train": settings.train_size, "validation": settings.validation_size, "test": settings.test_size}
     if settings.benchmark == "miniworld":
-        made = miniworld.build(seed, **{split: size for split, size in sizes.items() if size is not None})
+        given = {split: size for split, size in sizes.items() if size is not None}
+        made = miniworld.build(seed, **given, held_out=settings.held_out)
         asked = {split: [question for question, _ in made[split]] for split in ("validation", "test")}
         return Splits(tuple(made["train"]), tuple(asked["validation"]), tuple(asked["test"]))
     questions = read(settings.benchmark, settings.source, seed)
