@@ -155,10 +155,10 @@ def searched_plan(folder: Path, engine: Engine) -> Plan:
 
 def journal_of(given: Given, engine: Engine, questions: Sequence[Question]) -> Journal:
     """The journal of this run's search over these questions; made when it is not there."""
-    return Journal(given.folder / "search.jsonl", _about(given, engine, questions))
+    return Journal(given.folder / "search.jsonl", about(given, engine, questions))
 
 
-def _about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
+def about(given: Given, engine: Engine, questions: Sequence[Question]) -> dict[str, Any]:
     """What outputs depend on besides prompt and plan, and what calibrated costs depend on."""
     stages = json.dumps([asdict(stage) for stage in engine.reasoning.stages], sort_keys=True)
     dtype = str(engine.decoder.dtype).removeprefix("torch.")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from litestage import cli
 from litestage.cli import evaluating
 from litestage.config.judging import PEERS
+from litestage.lit import evaluation
 from litestage.lit.evaluation import BASELINE, CONTROL
 from litestage.plan import Plan, StagePlan
 from litestage.report.answers import read_answers
@@ -83,6 +84,34 @@ def trained_parameters(folder: Path) -> int:
     """Of all blocks of the trained model."""
     weights = load_file(folder / "model" / "model.safetensors")
     return sum(weight.numel() for name, weight in weights.items() if ".layers." in name)
+
+
+def test_a_stopped_evaluation_goes_on_and_says_so_in_the_results(
+    copied: Path, again: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends after its last batch, before results are written; then it has nothing left to ask."""
+    monkeypatch.setattr(evaluating, "draw_all", lambda *_: [])
+    before = read(copied / "results.json", "results")
+    assert list(copied.glob("evaluate-*")) == []
+    assert before["timing"]["note"] == evaluating.NOTE
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("no power")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluating, "validate", crash)
+        with pytest.raises(RuntimeError, match="no power"):
+            again(cli.evaluate)
+    assert len(list(copied.glob("evaluate-*"))) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "run", crash)
+        with pytest.warns(UserWarning, match="an evaluation like this one was stopped"):
+            again(cli.evaluate)
+    after = read(copied / "results.json", "results")
+    assert after["timing"]["note"].endswith("each batch was timed in one process")
+    accuracies = [[m["accuracy"] for m in results["methods"]] for results in (before, after)]
+    assert accuracies[0] == accuracies[1]
+    assert list(copied.glob("evaluate-*")) == []
 
 
 def test_an_old_importance_file_serves_all_methods_but_those_that_need_more(

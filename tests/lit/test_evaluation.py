@@ -19,6 +19,7 @@ from litestage.engine import Engine
 from litestage.lit import evaluation
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation, in_turn
+from litestage.lit.kept import Kept
 from litestage.lit.tune import FineTune
 from litestage.metrics import score, tokens_per_question
 from litestage.pipeline import run
@@ -68,7 +69,8 @@ def evaluate(
     """Run the evaluation of five questions in batches of two, two and one."""
 
     def evaluated(**settings: Any) -> StagedEvaluation:
-        module = StagedEvaluation(engine, methods_of(engine), EvaluateSettings(**settings), seed=3)
+        kept = settings.pop("kept", None)
+        module = StagedEvaluation(engine, methods_of(engine), EvaluateSettings(**settings), 3, kept)
         trainer(tmp_path).test(module, data, verbose=False)
         return module
 
@@ -103,7 +105,8 @@ def test_greedy_answers_are_those_of_the_pipeline(
     assert module.questions == list(asked)
     assert module.timed == (timed or len(asked))
     for name, plan in methods_of(engine).items():
-        assert module.tallies[name].greedy == run(engine, asked, plan).attempts
+        mine = asked[:timed] if name == CONTROL else asked
+        assert module.tallies[name].greedy == run(engine, mine, plan).attempts
     litestage, full = module.tallies["litestage"].greedy, module.tallies[BASELINE].greedy
     assert [a.outputs for a in litestage] != [a.outputs for a in full]
 
@@ -202,3 +205,55 @@ def test_seconds_and_speedups_pair_the_repeats(engine: Engine, data: QuestionDat
     assert control["speedup"] == pytest.approx({"median": 1.0, "low": 0.8, "high": 1.0})
     assert litestage["seconds_per_question"] == 5.0 / 5
     assert litestage["speedup"] == {"median": 4.0, "low": 2.0, "high": 5.0}
+
+
+def test_a_stopped_evaluation_goes_on_behind_its_finished_batches(
+    evaluate: Callable[..., StagedEvaluation],
+    engine: Engine,
+    data: QuestionData,
+    calls: list[Call],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends in the second of three batches; two of five questions are timed in the first, one in the second."""
+    settings = {"attempts": 2, "repeats": 2, "timed_questions": 3}
+    spy, last = evaluation.run, data.splits.test[2].id
+
+    def crashing(engine: Engine, questions: Any, *rest: Any) -> Any:
+        if questions[0].id == last:
+            raise KeyboardInterrupt
+        return spy(engine, questions, *rest)
+
+    monkeypatch.setattr(evaluation, "run", crashing)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        evaluate(**settings, kept=Kept(tmp_path, {"test": 1}))
+    before = {id_ for call in calls for id_ in call.ids}
+    assert before == {q.id for q in data.splits.test[:2]}
+    calls.clear()
+    monkeypatch.setattr(evaluation, "run", spy)
+    kept = Kept(tmp_path, {"test": 1})
+    with pytest.warns(UserWarning, match="stopped after 1 batches; going on"):
+        module = evaluate(**settings, kept=kept)
+    assert module.resumed
+    assert before.isdisjoint(id_ for call in calls for id_ in call.ids)
+    again = evaluate(**settings)
+    assert not again.resumed
+    timings = {"seconds_per_question", "ms_per_token", "speedup"}
+    for mine, wanted in zip(module.methods(), again.methods(), strict=True):
+        assert {k: v for k, v in mine.items() if k not in timings} == {
+            k: v for k, v in wanted.items() if k not in timings
+        }
+        assert mine["seconds_per_question"] > 0
+    assert (module.timed, module.questions) == (3, list(data.splits.test))
+    texts = [[output.text for output in attempt.outputs] for attempt in module.tallies["litestage"].greedy]
+    assert texts == [[output.text for output in a.outputs] for a in again.tallies["litestage"].greedy]
+    assert len(list(tmp_path.glob("evaluate-*.jsonl"))) == 1
+    kept.remove()
+    assert list(tmp_path.glob("evaluate-*.jsonl")) == []
+
+
+def test_seconds_of_kept_batches_count(evaluate: Callable[..., StagedEvaluation], tmp_path: Path) -> None:
+    first = evaluate(attempts=1, repeats=2, kept=Kept(tmp_path, {}))
+    with pytest.warns(UserWarning, match="after 3 batches"):
+        second = evaluate(attempts=1, repeats=2, kept=Kept(tmp_path, {}))
+    assert second.methods() == first.methods()

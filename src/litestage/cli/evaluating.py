@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from litestage.cli.common import command, console
@@ -14,16 +15,21 @@ from litestage.lit import tracking
 from litestage.lit.callbacks import SAMPLE_COLUMNS, sample_rows
 from litestage.lit.datamodule import QuestionData
 from litestage.lit.evaluation import BASELINE, CONTROL, StagedEvaluation
+from litestage.lit.kept import Kept
+from litestage.plan import Plan
 from litestage.report.answers import write_answers
 from litestage.report.environment import environment
 from litestage.report.figures import draw_all
 from litestage.report.page import write_report
 from litestage.report.schema import validate
 from litestage.report.table import results_table, show
-from litestage.runs import make_trainer, searched_plan, trained_engine, trained_importance
+from litestage.runs import about, make_trainer, searched_plan, trained_engine, trained_importance
 from litestage.search.policies import nearest_budget, peer
 from litestage.settings import Given
 from litestage.text.benchmarks import load
+
+NOTE = "greedy single passes; the methods take turns batch by batch; speed-ups are paired by repeat"
+RESUMED = "; the evaluation was stopped and went on later, each batch was timed in one process"
 
 
 @command
@@ -41,18 +47,21 @@ def evaluate(given: Given) -> dict[str, Any]:
     for name in experiment.evaluate.methods:
         methods[name] = own.get(name) or peer(name, engine, importance, experiment.seed).plan(nearest_budget(plan))
     splits = load(experiment.data, experiment.seed)
-    module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed)
     data = QuestionData(experiment, splits, engine.tokenizer)
     together = min(data.questions_a_batch, engine.questions_at_once(splits.test))
     with tracking.tracked(experiment, "evaluate") as logger:
         trainer = make_trainer(given, [logger] if logger else [], [])
+        kept = Kept(folder, {**about(given, engine, splits.test), **_about(given, methods, trainer.world_size)})
+        module = StagedEvaluation(engine, methods, experiment.evaluate, experiment.seed, kept)
         trainer.test(module, data, verbose=False)
         results = _results(given, engine, module, together, trainer.world_size)
         validate(results, "results")
         if not trainer.is_global_zero:
+            kept.remove()
             return _summary(results)
         (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         write_answers(folder, module.questions, {name: tally.greedy for name, tally in module.tallies.items()})
+        kept.remove()
         columns = [
             "name",
             "accuracy",
@@ -75,6 +84,20 @@ def evaluate(given: Given) -> dict[str, Any]:
     return {"step": "evaluate", "folder": str(folder), **_summary(results)}
 
 
+def _about(given: Given, methods: Mapping[str, Plan], processes: int) -> dict[str, Any]:
+    """What passes and their times depend on besides what a search does."""
+    settings = given.experiment.evaluate
+    made_by = environment("cpu", "")
+    return {
+        "methods": {name: plan.to_json() for name, plan in methods.items()},
+        **{name: getattr(settings, name) for name in ("attempts", "repeats", "timed_questions")},
+        "seed": given.experiment.seed,
+        "temperature": given.experiment.reasoning.temperature,
+        "processes": processes,
+        **{name: made_by[name] for name in ("git", "platform", "threads")},
+    }
+
+
 def _results(given: Given, engine: Engine, module: StagedEvaluation, together: int, processes: int) -> dict[str, Any]:
     """The content of `results.json`."""
     experiment = given.experiment
@@ -94,7 +117,7 @@ def _results(given: Given, engine: Engine, module: StagedEvaluation, together: i
             "batch_size": together,
             "processes": processes,
             "control": CONTROL,
-            "note": "greedy single passes; the methods take turns batch by batch; speed-ups are paired by repeat",
+            "note": NOTE + (RESUMED if module.resumed else ""),
         },
         "environment": environment(str(engine.decoder.device), dtype),
     }
