@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +15,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from litestage import cli
+from litestage.cli import searching
 from litestage.config import SearchSettings
 from litestage.plan import Plan
 from litestage.report.schema import read
+from litestage.search.cost import CostModel
 
 Again = Callable[..., dict[str, Any]]
 Fail = Callable[..., str]
@@ -51,6 +53,21 @@ def test_the_search_tried_every_budget_of_every_stage(done: SimpleNamespace) -> 
     for stage in STAGES:
         assert [t["budget"] for t in document["trials"] if t["stage"] == stage] == [0, 2, 4]
     assert document["cost_model"]["rows"][-1] == 5 * 4  # questions together x options
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.4, False), (0.8, True)])
+def test_a_disturbed_calibration_is_told(
+    copied: Path, again: Again, monkeypatch: pytest.MonkeyPatch, off: float, told: bool
+) -> None:
+    (copied / "search.jsonl").unlink()
+    known = CostModel.from_json(read(copied / "search.json", "search")["cost_model"])
+    fitted = replace(known, fit={**known.fit, "decode_max_relative_error": off})
+    monkeypatch.setattr(searching, "calibrate", lambda *_: fitted)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        again(cli.search)
+    wanted = "a decode step differs by 80 % from what the others say. Is the machine busy"
+    assert any(wanted in str(warning.message) for warning in caught) == told
 
 
 def test_what_cannot_win_is_given_up_before_the_last_question(

@@ -14,7 +14,7 @@ from litestage.engine import Engine
 from litestage.model.decode import Rules, Trace
 from litestage.model.sublayers import Decoder
 from litestage.search import cost
-from litestage.search.cost import CostModel, calibrate, row_grid
+from litestage.search.cost import AGAIN, UNEVEN, CostModel, calibrate, row_grid
 
 HEAD, ATTENTION, FFN, CONFIDENCE = 8.0, 2.0, 3.0, 4.0
 MODEL = CostModel(
@@ -129,6 +129,44 @@ def test_calibration_recovers_the_true_costs(engine: Engine, monkeypatch: pytest
     errors = [value for name, value in made.fit.items() if name.endswith("error")]
     assert max(errors) < 1e-9
     assert made.fit["points"] == 3 * 6 + 3 * 2 + 2
+
+
+def true_seconds(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
+    """A decode step that follows the model exactly."""
+    attention, ffn = (decoder.num_sublayers // 2 - sum(j % 2 == part for j in rules.skip) for part in (0, 1))
+    return len(prompts) * (HEAD + ATTENTION * attention + FFN * ffn)
+
+
+def test_a_batch_size_that_was_disturbed_is_timed_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else ran while two steps of four rows were timed."""
+    timed: list[int] = []
+
+    def disturbed(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
+        timed.append(len(prompts))
+        slower = 5 if len(prompts) == 4 and timed.count(4) in (2, 3) else 1
+        return slower * true_seconds(decoder, prompts, rules)
+
+    monkeypatch.setattr(cost, "_decode_seconds", disturbed)
+    monkeypatch.setattr(cost, "_prefill_seconds", lambda *_: 1.0)
+    made = calibrate(engine.decoder, 5, 12)
+    assert [timed.count(rows) for rows in (1, 4, 5)] == [7, 13, 7]
+    for rows, step in zip(made.rows, made.steps, strict=True):
+        assert step == pytest.approx((rows * HEAD, rows * ATTENTION, rows * FFN))
+
+
+def test_a_machine_that_is_always_disturbed_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Random(0)
+    timed: list[int] = []
+
+    def disturbed(decoder: Decoder, prompts: Sequence[Sequence[int]], rules: Rules) -> float:
+        timed.append(len(prompts))
+        return noise.uniform(1, 10) * true_seconds(decoder, prompts, rules)
+
+    monkeypatch.setattr(cost, "_decode_seconds", disturbed)
+    monkeypatch.setattr(cost, "_prefill_seconds", lambda *_: 1.0)
+    made = calibrate(engine.decoder, 1, 12)
+    assert len(timed) == 6 * (1 + AGAIN) + 1
+    assert made.fit["decode_max_relative_error"] > UNEVEN
 
 
 def test_a_part_that_would_come_out_negative_is_left_out_and_the_others_are_fitted_without_it() -> None:

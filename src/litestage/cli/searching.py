@@ -31,6 +31,9 @@ from litestage.search.stagewise import search as stagewise
 from litestage.settings import Given
 from litestage.text.benchmarks import load, split_hash
 
+DISTURBED = 0.5
+"""Relative error of a calibrated decode step beyond which the search says so."""
+
 
 @command
 def search(given: Given) -> dict[str, Any]:
@@ -111,7 +114,15 @@ def _calibrated(engine: Engine, questions: Sequence[Question], bar: Progress) ->
     """The cost model at the batch sizes of this pipeline on these questions."""
     rows = engine.rows_at_once(questions)
     task = bar.add_task("calibrate", total=len(row_grid(rows)))
-    return calibrate(engine.decoder, rows, 100, lambda n: bar.advance(task, n)).to_json()
+    cost = calibrate(engine.decoder, rows, 100, lambda n: bar.advance(task, n))
+    off = cost.fit["decode_max_relative_error"]
+    if off > DISTURBED:
+        warnings.warn(
+            f"calibration: a decode step differs by {100 * off:.0f} % from what the others say. Is the machine busy "
+            "with something else? The plan may not be the fastest: move search.jsonl away and search again later",
+            stacklevel=2,
+        )
+    return cost.to_json()
 
 
 def _line(tried: Tried) -> str:
