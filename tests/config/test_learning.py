@@ -60,3 +60,16 @@ def test_the_ends_of_the_rates_of_dropout_are_allowed(order: Any, top: float) ->
 @pytest.mark.parametrize("benchmark", [*BENCHMARKS, "my.jsonl", "a folder/my.jsonl.gz"])
 def test_a_benchmark_is_a_name_or_a_file(benchmark: str) -> None:
     assert DataSettings(benchmark=benchmark).source is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        (DataSettings(), "miniworld"),
+        (DataSettings(held_out="attributes"), "miniworld (attributes held out)"),
+        (DataSettings(benchmark="obqa"), "obqa"),
+        (DataSettings(benchmark="private/folder/mine.jsonl"), "mine.jsonl"),
+    ],
+)
+def test_results_call_the_benchmark_by_a_name_without_folders(settings: DataSettings, title: str) -> None:
+    assert settings.title == title

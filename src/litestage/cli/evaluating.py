@@ -108,7 +108,7 @@ def _results(given: Given, engine: Engine, module: StagedEvaluation, together: i
         "run": experiment.run,
         "model": engine.name,
         "num_sublayers": engine.decoder.num_sublayers,
-        "benchmark": experiment.data.benchmark,
+        "benchmark": experiment.data.title,
         "seed": experiment.seed,
         "methods": module.methods(),
         "timing": {

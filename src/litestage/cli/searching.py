@@ -6,7 +6,6 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
@@ -72,7 +71,7 @@ def search(given: Given) -> dict[str, Any]:
             "full_depth_accuracy": found.full_depth.accuracy,
             "accuracy": found.final.accuracy,
             "confidence": sure,
-            "benchmark": Path(experiment.data.benchmark).name,  # of a file its name alone: plans are shared
+            "benchmark": experiment.data.title,
             "questions": len(questions),
             "split": split_hash(questions),
             "weights": weights_hash(folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from litestage.config.checks import counts, require
@@ -155,3 +156,8 @@ class DataSettings:
         )
         if self.curriculum_steps and self.benchmark != "miniworld":
             raise ValueError(f"data.curriculum_steps: {self.benchmark} has no warm-up exercises; set it to 0")
+
+    @property
+    def title(self) -> str:
+        """What results call the benchmark; of a file its name alone, since results are shared."""
+        return f"miniworld ({self.held_out} held out)" if self.held_out != "pairs" else Path(self.benchmark).name

@@ -205,7 +205,7 @@ class Bench:
             "run": self.settings.run,
             "model": self.engine.name,
             "num_sublayers": self.engine.decoder.num_sublayers,
-            "benchmark": self.settings.data.benchmark,
+            "benchmark": self.settings.data.title,
             "seed": self.settings.seed,
             "batch_size": self.engine.questions_at_once(self.test),
             "environment": environment(str(self.engine.decoder.device), dtype),
