@@ -49,6 +49,10 @@ def test_a_batch_torn_by_a_crash_is_dropped_and_a_damaged_one_is_named(tmp_path:
     appended.append(kept.path, {"question": "q2"})
     with pytest.raises(ValueError, match=r"jsonl: line 3 is no batch of an evaluation; move the file away"):
         Kept(tmp_path, {}).open()
+    kept.remove()
+    kept.add(QUESTIONS[:2], {"timed": 1})
+    with pytest.raises(ValueError, match=r"jsonl: line 1 does not say what this evaluation is about; move the file"):
+        Kept(tmp_path, {}).open()
 
 
 def test_an_attempt_is_kept_without_its_prompts() -> None:

@@ -45,11 +45,14 @@ class Kept:
         """Read what is there; returns the number of batches.
 
         Raises:
-            ValueError: the file is damaged, by more than a torn last line.
+            ValueError: the file is damaged, by more than a torn last line; names the line.
         """
+        head = {"format": FORMAT, "version": VERSION, "about": self.about}
         lines = appended.read(self.path)
         if not lines:
-            appended.append(self.path, {"format": FORMAT, "version": VERSION, "about": self.about})
+            appended.append(self.path, head)
+        elif lines[0] != json.loads(json.dumps(head)):
+            raise ValueError(f"{self.path}: line 1 does not say what this evaluation is about; {appended.ANEW}")
         for number, line in enumerate(lines[1:], 2):
             if not isinstance(line, dict) or not {"questions", "batch"} <= line.keys():
                 raise ValueError(f"{self.path}: line {number} is no batch of an evaluation; {appended.ANEW}")
