@@ -49,7 +49,7 @@ def test_accuracy_points_bars_labels_and_reference(results: Document) -> None:
     assert notes == [m["name"] for m in results["methods"]]
     assert "adaskip (mean skip: 2 full layers)" in _legend(figure)
     assert "level of full depth" in _legend(figure)
-    assert "n = 500 questions" in axes.get_title()
+    assert axes.get_title().endswith("\nn = 500 questions, vote of 10 attempts")
     assert "%" in axes.get_ylabel()
     assert "times" in axes.get_xlabel()
     levels = [_y(line) for line in axes.lines if line.get_linestyle() == "--"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from litestage.report.words import accuracy, ballot, budget, is_control, percent, points, rated, speed
+from litestage.report.words import accuracy, ballot, ballots, budget, is_control, percent, points, rated, speed
 
 
 def test_shares_and_changes() -> None:
@@ -35,3 +35,7 @@ def test_numbers_that_belong_together_stay_on_a_line() -> None:
 def test_ballots_and_controls() -> None:
     assert [ballot(n) for n in (1, 10)] == ["one greedy pass", "vote of 10 attempts"]
     assert [is_control(name) for name in ("full depth", "full depth (control)", "adaskip")] == [False, True, False]
+
+
+def test_ballots_of_methods_are_named_once() -> None:
+    assert ballots([{"attempts": 10}, {"attempts": 1}, {"attempts": 10}]) == "vote of 10 attempts or one greedy pass"

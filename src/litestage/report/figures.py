@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from litestage.report.schema import read
 from litestage.report.style import BLACK, BLUE, GREEN, RED, Label, new_figure, place_labels, save, styles, tidy
 from litestage.report.table import span
+from litestage.report.words import ballots
 
 FULL = "full depth"
 SUBLAYERS = "sub-layer (2j attention, 2j+1 feed-forward)"
@@ -61,8 +62,8 @@ def accuracy_figure(results: Document) -> Figure:
             axes.axhline(y, color="0.4", linestyle="--", linewidth=1, zorder=0)
             axes.axvline(x, color="0.4", linestyle="--", linewidth=1, zorder=0)
     axes.plot([], [], color="0.4", linestyle="--", linewidth=1, label=f"level of {FULL}")
-    counts, attempts = (span(method[key] for method in results["methods"]) for key in ("n", "attempts"))
-    axes.set_title(f"{results['benchmark']}, {results['model']}: n = {counts} questions, vote of {attempts}")
+    asked = f"n = {span(method['n'] for method in results['methods'])} questions, {ballots(results['methods'])}"
+    axes.set_title(f"{results['benchmark']}, {results['model']}\n{asked}")
     axes.set_xlabel(f"speed-up over full depth (times; median, low to high of {results['timing']['repeats']} repeats)")
     axes.set_ylabel("accuracy (% of questions; ± standard error)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)

@@ -17,7 +17,7 @@ from typing import Any
 from litestage.report.schema import read
 from litestage.report.summary import skipped
 from litestage.report.table import span
-from litestage.report.words import FULL, NBSP, PLAN, PLAN_WITHOUT_EXIT, accuracy, ballot, percent, speed
+from litestage.report.words import FULL, NBSP, PLAN, PLAN_WITHOUT_EXIT, accuracy, ballots, percent, speed
 
 Document = Mapping[str, Any]
 
@@ -98,11 +98,10 @@ def table(results: Document, full: bool = False) -> list[str]:
 def measured(results: Document) -> str:
     """On what, and how, the numbers of a results document were measured."""
     methods, timing, where = results["methods"], results["timing"], results["environment"]
-    votes = " or ".join(dict.fromkeys(ballot(method["attempts"]) for method in methods))
     return (
-        f"n = {span(method['n'] for method in methods)} test questions, {votes}. Timed: {timing['questions']} of them, "
-        f"{timing['repeats']} paired repeats, batch size {timing['batch_size']}, {where['device']}, {where['dtype']}, "
-        f"threads: {where['threads']}."
+        f"n = {span(method['n'] for method in methods)} test questions, {ballots(methods)}. "
+        f"Timed: {timing['questions']} of them, {timing['repeats']} paired repeats, "
+        f"batch size {timing['batch_size']}, {where['device']}, {where['dtype']}, threads: {where['threads']}."
     )
 
 

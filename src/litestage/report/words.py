@@ -6,7 +6,7 @@ budget(3)          # "3 sub-layers (1.5 full layers)"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FULL = "full depth"
@@ -70,3 +70,8 @@ def is_control(name: str) -> bool:
 def ballot(attempts: int) -> str:
     """How an answer comes about."""
     return f"vote of {attempts} attempts" if attempts > 1 else "one greedy pass"
+
+
+def ballots(methods: Iterable[Mapping[str, Any]]) -> str:
+    """How the answers of methods come about."""
+    return " or ".join(dict.fromkeys(ballot(method["attempts"]) for method in methods))
