@@ -27,10 +27,14 @@ def given(name: str) -> Given:
     return parse(["--config", str(FOLDER / f"{name}.yaml")], FOLDER / "miniworld.yaml")
 
 
-def holds(settings: Any, key: str, written: Any) -> bool:
+def holds(settings: Any, key: Any, written: Any) -> bool:
     """Whether the parsed settings have what is written, group by group."""
-    held = settings[key] if isinstance(settings, dict) else getattr(settings, key)
-    return all(holds(held, *item) for item in written.items()) if is_dataclass(held) else held == written
+    held = settings[key] if isinstance(settings, dict | list) else getattr(settings, key)
+    if is_dataclass(held):
+        return all(holds(held, *item) for item in written.items())
+    if isinstance(held, list) and isinstance(written, list):
+        return len(held) == len(written) and all(holds(held, *item) for item in enumerate(written))
+    return held == written
 
 
 def test_the_list_is_complete() -> None:

@@ -81,11 +81,11 @@ def parse(argv: Sequence[str] | None, default: Path | None) -> Given:
         given = parser.parse_args(arguments)
         if (given.trainer.max_epochs, given.trainer.max_steps, given.trainer.max_time) == (None, -1, None):
             given.trainer.max_epochs = 1  # Lightning's own is 1000
-        made = parser.instantiate_classes(given)
+        made = parser.instantiate(given)
     except (ArgumentError, ValueError) as error:
         message = _explain(str(error), parser)
         raise ValueError(f"{_place(message, files)}{message}") from error
-    resolved = parser.dump(Namespace({k: v for k, v in given.items(branches=False) if k != "config"}), skip_none=False)
+    resolved = parser.dump(Namespace({k: v for k, v in given.items(branches=False) if k != "config"}), skip_unset=False)
     names = Experiment.__dataclass_fields__
     experiment = Experiment(**{name: made[name] for name in names})
     return Given(experiment, dict(made.trainer), made.ckpt_path, resolved)
