@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import hypot, inf
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -25,6 +28,10 @@ DPI = 150
 """Dots per inch of a written figure."""
 NEAR = 12
 """Points between a label and its data point above which a thin line joins them."""
+SAME = 4.0
+"""Pixels between two points below which they are one to the eye, and by which a label must be nearer to its own."""
+ASTRAY = 25.0
+"""Covered pixels that a label may cost for each pixel by which it is nearer to another point."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,12 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write each label beside its point where it covers least of the other labels, points and error bars."""
+    """Write each label where it covers least of the other labels, points and bars, and is nearest to its own point."""
     figure.draw_without_rendering()
+    points = [axes.transData.transform((label.x, label.y)) for label in labels]
     taken = [box for label in labels for box in _obstacles(axes, label)]
-    for label in labels:
+    for number, label in enumerate(labels):
+        others = [point for point in points if hypot(*(point - points[number])) > SAME]
         note = axes.annotate(
             label.text,
             (label.x, label.y),
@@ -110,10 +119,13 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
             path_effects=[withStroke(linewidth=3, foreground="white")],
         )
         note.set_in_layout(False)
-        best, least = None, float("inf")
+        best, least = None, inf
         for place in _places():
             _move(note, place)
-            cost = _cost(_extent(note), taken, axes.bbox)
+            box = _extent(note)
+            nearest = min((_distance(box, point) for point in others), default=inf)
+            astray = max(0.0, _distance(box, points[number]) - nearest + SAME)
+            cost = _cost(box, taken, axes.bbox) + ASTRAY * astray
             if cost < least:
                 best, least = place, cost
         if best is not None:
@@ -154,6 +166,12 @@ def _cost(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     seen = Bbox.intersection(box, inside)
     hidden = box.width * box.height - (seen.width * seen.height if seen is not None else 0.0)
     return float(covered + 100 * hidden)
+
+
+def _distance(box: Bbox, point: NDArray[np.float64]) -> float:
+    """Pixels between a box and a point; 0 inside."""
+    x, y = point
+    return hypot(max(box.x0 - x, x - box.x1, 0.0), max(box.y0 - y, y - box.y1, 0.0))
 
 
 def _obstacles(axes: Axes, label: Label) -> list[Bbox]:
