@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ def test_batches_are_found_by_the_questions_that_were_asked_together(tmp_path: P
     assert again.get(QUESTIONS[2:]) == {"timed": 0}
     assert again.get(QUESTIONS[1:3]) is None
     assert again.get(QUESTIONS[:3]) is None
+    for edited in ({"text": "What sinks?"}, {"options": {"B": "a log", "A": "a nail"}}, {"answer": "A"}):
+        assert again.get([QUESTIONS[0], replace(QUESTIONS[1], **edited)]) is None
 
 
 def test_an_evaluation_about_something_else_has_its_own_file(tmp_path: Path) -> None:

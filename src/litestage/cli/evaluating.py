@@ -92,7 +92,7 @@ def _about(given: Given, methods: Mapping[str, Plan], processes: int) -> dict[st
         "methods": {name: plan.to_json() for name, plan in methods.items()},
         **{name: getattr(settings, name) for name in ("attempts", "repeats", "timed_questions")},
         "seed": given.experiment.seed,
-        "temperature": given.experiment.reasoning.temperature,
+        **{name: getattr(given.experiment.reasoning, name) for name in ("temperature", "answer_pattern")},
         "processes": processes,
         **{name: made_by[name] for name in ("git", "platform", "threads")},
     }

@@ -33,7 +33,7 @@ class Kept:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.folder, self.about = folder, dict(about)
-        self._batches: dict[tuple[str, ...], Any] = {}
+        self._batches: dict[str, Any] = {}
 
     @property
     def path(self) -> Path:
@@ -56,20 +56,26 @@ class Kept:
         for number, line in enumerate(lines[1:], 2):
             if not isinstance(line, dict) or not {"questions", "batch"} <= line.keys():
                 raise ValueError(f"{self.path}: line {number} is no batch of an evaluation; {appended.ANEW}")
-            self._batches[tuple(line["questions"])] = line["batch"]
+            self._batches[line["questions"]] = line["batch"]
         return len(self._batches)
 
     def get(self, questions: Sequence[Question]) -> Any:
         """What was written about these questions, asked together; `None` where nothing was."""
-        return self._batches.get(tuple(q.id for q in questions))
+        return self._batches.get(_named(questions))
 
     def add(self, questions: Sequence[Question], batch: Mapping[str, Any]) -> None:
         """Write a batch; it is on the disk when this returns."""
-        appended.append(self.path, {"questions": [q.id for q in questions], "batch": batch})
+        appended.append(self.path, {"questions": _named(questions), "batch": batch})
 
     def remove(self) -> None:
         """Delete the file of this process."""
         self.path.unlink(missing_ok=True)
+
+
+def _named(questions: Sequence[Question]) -> str:
+    """Short SHA-256 of all that the questions say: one that was edited under its old id is another one."""
+    plain = [[q.id, q.text, [*q.options.items()], q.answer] for q in questions]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
 
 
 def pack(attempt: Attempt) -> list[Any]:
